@@ -1,0 +1,1 @@
+//! Windows, baselines and detectors: calls in, findings out.

@@ -1,0 +1,1 @@
+//! The findings topic on a Kafka broker.

@@ -1,0 +1,1 @@
+//! The OTLP door: request bytes in, raw calls out.

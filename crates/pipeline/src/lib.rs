@@ -1,0 +1,1 @@
+//! The three loops: receive, detect, archive; their configuration, supervision and health.

@@ -1,0 +1,1 @@
+//! A finding in a SIEM's format, delivered.

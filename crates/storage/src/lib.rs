@@ -1,0 +1,1 @@
+//! The journal, the Parquet archive, retention, recordings and saved state.

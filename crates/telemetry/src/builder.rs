@@ -1,0 +1,441 @@
+//! Appends calls to the batch of their partition.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int16Array, Int64Array, MapArray, RecordBatch,
+    StructArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{Field, UInt32Type};
+
+use crate::calls::{MAX_ENTRIES, MAX_ROWS, RawCalls, entry_fields, schema};
+use crate::interner::Interner;
+use crate::{EventTime, Outcome, Partition, Signal, partition_of};
+
+/// One call, as decode read it: borrowed from the request. See [`crate::Columns`] for what each field means.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "each field is the column of its name, documented there")]
+pub struct Call<'a> {
+    pub received_at: EventTime,
+    pub started_at: EventTime,
+    pub duration_ns: Option<i64>,
+    pub signal: Signal,
+    pub cluster: &'a str,
+    pub source: Option<&'a str>,
+    pub destination: Option<&'a str>,
+    pub source_identity: Option<&'a str>,
+    pub destination_identity: Option<&'a str>,
+    pub operation: Option<&'a str>,
+    pub method: Option<&'a str>,
+    pub path: Option<&'a str>,
+    pub status: Option<i16>,
+    pub outcome: Outcome,
+    pub bytes_in: Option<i64>,
+    pub bytes_out: Option<i64>,
+    pub authn: Option<&'a str>,
+    pub authz: Option<&'a str>,
+    pub tls: Option<&'a str>,
+    pub trace_id: Option<&'a [u8; 16]>,
+    pub span_id: Option<&'a [u8; 8]>,
+    pub parent_span_id: Option<&'a [u8; 8]>,
+    pub flags: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    /// A call of which only time, signal and cluster are known.
+    pub fn new(received_at: EventTime, started_at: EventTime, signal: Signal, cluster: &'a str) -> Call<'a> {
+        Call {
+            received_at,
+            started_at,
+            duration_ns: None,
+            signal,
+            cluster,
+            source: None,
+            destination: None,
+            source_identity: None,
+            destination_identity: None,
+            operation: None,
+            method: None,
+            path: None,
+            status: None,
+            outcome: Outcome::Unknown,
+            bytes_in: None,
+            bytes_out: None,
+            authn: None,
+            authz: None,
+            tls: None,
+            trace_id: None,
+            span_id: None,
+            parent_span_id: None,
+            flags: None,
+        }
+    }
+}
+
+/// One builder per partition, so that no batch is ever split after it is built: a slice would drag the
+/// whole dictionary along (measured: 2 048 rows cut into 16 slices cost 1 811 B a row, built apart 408 B).
+pub struct Builders {
+    parts: Vec<CallBuilder>,
+    rows: usize,
+}
+
+/// How far each builder had got; see [`Builders::rollback`].
+pub struct Checkpoint(Vec<(usize, usize)>);
+
+impl Builders {
+    /// Makes empty builders for `partitions` partitions (at least one).
+    pub fn new(partitions: u16) -> Builders {
+        Builders { parts: (0..partitions.max(1)).map(|_| CallBuilder::default()).collect(), rows: 0 }
+    }
+
+    /// Rows appended over all partitions since the last [`Builders::finish`].
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether any partition's batch is at one of its limits and must be finished before more is appended.
+    pub fn is_full(&self) -> bool {
+        self.parts.iter().any(CallBuilder::is_full)
+    }
+
+    /// Appends one call to the batch of its partition. `attributes` are (name, value) in order of arrival.
+    pub fn append<'a>(&mut self, call: &Call<'_>, attributes: impl Iterator<Item = (&'a str, &'a str)>) {
+        let count = self.parts.len() as u16;
+        let partition =
+            if count == 1 { 0 } else { partition_of(call.cluster, call.source, call.destination, count).0 };
+        self.parts[usize::from(partition)].append(call, attributes);
+        self.rows += 1;
+    }
+
+    /// Remembers how far the builders have got, so that a request found to be malformed half-way leaves nothing.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint(self.parts.iter().map(|p| (p.received_at.len(), p.entry_keys.len())).collect())
+    }
+
+    /// Forgets every call appended since `checkpoint`, which must be younger than the last [`Builders::finish`].
+    pub fn rollback(&mut self, checkpoint: &Checkpoint) {
+        for (part, &(rows, entries)) in self.parts.iter_mut().zip(&checkpoint.0) {
+            part.truncate(rows, entries);
+        }
+        self.rows = self.parts.iter().map(|p| p.received_at.len()).sum();
+    }
+
+    /// Hands out the batches of all partitions that have rows, and starts again.
+    pub fn finish(&mut self) -> Vec<(Partition, RawCalls)> {
+        self.rows = 0;
+        let parts = self.parts.iter_mut().enumerate();
+        parts.filter(|(_, b)| !b.received_at.is_empty()).map(|(i, b)| (Partition(i as u16), b.finish())).collect()
+    }
+}
+
+/// Builds one partition's batch, column by column.
+#[derive(Default)]
+pub struct CallBuilder {
+    received_at: Vec<i64>,
+    started_at: Vec<i64>,
+    duration_ns: Nullable<i64>,
+    words: [Word; WORDS],
+    status: Nullable<i16>,
+    bytes_in: Nullable<i64>,
+    bytes_out: Nullable<i64>,
+    trace_id: Ids,
+    span_id: Ids,
+    parent_span_id: Ids,
+    keys: Interner,
+    values: Interner,
+    entry_keys: Vec<u32>,
+    entry_values: Vec<u32>,
+    entry_ends: Vec<i32>,
+    /// What the entry at each place of a row was in the row before: proxies send the same attributes in
+    /// the same order, so most names, and many values, are found by one comparison and no hashing.
+    predicted: Vec<(u32, u32)>,
+}
+
+// Places of the string columns in `CallBuilder::words`.
+const SIGNAL: usize = 0;
+const CLUSTER: usize = 1;
+const SOURCE: usize = 2;
+const DESTINATION: usize = 3;
+const SOURCE_IDENTITY: usize = 4;
+const DESTINATION_IDENTITY: usize = 5;
+const OPERATION: usize = 6;
+const METHOD: usize = 7;
+const PATH: usize = 8;
+const OUTCOME: usize = 9;
+const AUTHN: usize = 10;
+const AUTHZ: usize = 11;
+const TLS: usize = 12;
+const FLAGS: usize = 13;
+const WORDS: usize = 14;
+
+impl CallBuilder {
+    /// Whether the batch is at one of its limits.
+    pub fn is_full(&self) -> bool {
+        // A tenth of the entries is kept free for the row that is being appended.
+        self.received_at.len() >= MAX_ROWS
+            || self.entry_keys.len() >= MAX_ENTRIES / 10 * 9
+            || self.values.bytes() > (i32::MAX / 4) as usize
+    }
+
+    fn append<'a>(&mut self, call: &Call<'_>, attributes: impl Iterator<Item = (&'a str, &'a str)>) {
+        self.received_at.push(call.received_at.0);
+        self.started_at.push(call.started_at.0);
+        self.duration_ns.push(call.duration_ns);
+        self.words[SIGNAL].push(Some(call.signal.as_str()));
+        self.words[CLUSTER].push(Some(call.cluster));
+        self.words[SOURCE].push(call.source);
+        self.words[DESTINATION].push(call.destination);
+        self.words[SOURCE_IDENTITY].push(call.source_identity);
+        self.words[DESTINATION_IDENTITY].push(call.destination_identity);
+        self.words[OPERATION].push(call.operation);
+        self.words[METHOD].push(call.method);
+        self.words[PATH].push(call.path);
+        self.words[OUTCOME].push(Some(call.outcome.as_str()));
+        self.words[AUTHN].push(call.authn);
+        self.words[AUTHZ].push(call.authz);
+        self.words[TLS].push(call.tls);
+        self.words[FLAGS].push(call.flags);
+        self.status.push(call.status);
+        self.bytes_in.push(call.bytes_in);
+        self.bytes_out.push(call.bytes_out);
+        self.trace_id.push(call.trace_id.map(<[u8; 16]>::as_slice), 16);
+        self.span_id.push(call.span_id.map(<[u8; 8]>::as_slice), 8);
+        self.parent_span_id.push(call.parent_span_id.map(<[u8; 8]>::as_slice), 8);
+        for (place, (key, value)) in attributes.enumerate() {
+            if place == self.predicted.len() {
+                self.predicted.push((u32::MAX, u32::MAX));
+            }
+            let (mut key_id, mut value_id) = self.predicted[place];
+            if !self.keys.is_at(key_id, key) {
+                key_id = self.keys.id(key);
+            }
+            if !self.values.is_at(value_id, value) {
+                value_id = self.values.id(value);
+            }
+            self.predicted[place] = (key_id, value_id);
+            self.entry_keys.push(key_id);
+            self.entry_values.push(value_id);
+        }
+        self.entry_ends.push(self.entry_keys.len() as i32);
+    }
+
+    fn truncate(&mut self, rows: usize, entries: usize) {
+        self.received_at.truncate(rows);
+        self.started_at.truncate(rows);
+        self.duration_ns.truncate(rows);
+        self.words.iter_mut().for_each(|w| w.keys.truncate(rows));
+        self.status.truncate(rows);
+        self.bytes_in.truncate(rows);
+        self.bytes_out.truncate(rows);
+        self.trace_id.truncate(rows, 16);
+        self.span_id.truncate(rows, 8);
+        self.parent_span_id.truncate(rows, 8);
+        self.entry_keys.truncate(entries);
+        self.entry_values.truncate(entries);
+        self.entry_ends.truncate(rows);
+    }
+
+    fn finish(&mut self) -> RawCalls {
+        self.predicted.clear();
+        let time = |values: Vec<i64>| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+        };
+        let [
+            signal,
+            cluster,
+            source,
+            destination,
+            source_identity,
+            destination_identity,
+            operation,
+            method,
+            path,
+            outcome,
+            authn,
+            authz,
+            tls,
+            flags,
+        ] = self.words.each_mut().map(Word::finish);
+        let columns: Vec<ArrayRef> = vec![
+            time(std::mem::take(&mut self.received_at)),
+            time(std::mem::take(&mut self.started_at)),
+            self.duration_ns.finish(|v, n| Arc::new(Int64Array::new(v, n))),
+            signal,
+            cluster,
+            source,
+            destination,
+            source_identity,
+            destination_identity,
+            operation,
+            method,
+            path,
+            self.status.finish(|v, n| Arc::new(Int16Array::new(v, n))),
+            outcome,
+            self.bytes_in.finish(|v, n| Arc::new(Int64Array::new(v, n))),
+            self.bytes_out.finish(|v, n| Arc::new(Int64Array::new(v, n))),
+            authn,
+            authz,
+            tls,
+            self.trace_id.finish(16),
+            self.span_id.finish(8),
+            self.parent_span_id.finish(8),
+            flags,
+            self.finish_attributes(),
+        ];
+        RawCalls::new(RecordBatch::try_new(schema(), columns).expect("every column has one value per row"))
+    }
+
+    fn finish_attributes(&mut self) -> ArrayRef {
+        let keys = dictionary(std::mem::take(&mut self.entry_keys), None, self.keys.finish());
+        let values = dictionary(std::mem::take(&mut self.entry_values), None, self.values.finish());
+        let entries = StructArray::new(entry_fields(), vec![keys, values], None);
+        let mut offsets = Vec::with_capacity(self.entry_ends.len() + 1);
+        offsets.push(0);
+        offsets.append(&mut self.entry_ends);
+        let field = Arc::new(Field::new("entries", arrow::datatypes::DataType::Struct(entry_fields()), false));
+        Arc::new(MapArray::new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), entries, None, false))
+    }
+}
+
+const NULL: u32 = u32::MAX;
+
+#[derive(Default)]
+struct Word {
+    keys: Vec<u32>,
+    values: Interner,
+}
+
+impl Word {
+    fn push(&mut self, value: Option<&str>) {
+        let key = value.map_or(NULL, |v| self.values.id(v));
+        self.keys.push(key);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        let mut keys = std::mem::take(&mut self.keys);
+        let nulls = NullBuffer::from_iter(keys.iter().map(|k| *k != NULL));
+        keys.iter_mut().filter(|k| **k == NULL).for_each(|k| *k = 0);
+        dictionary(keys, (nulls.null_count() > 0).then_some(nulls), self.values.finish())
+    }
+}
+
+fn dictionary(keys: Vec<u32>, nulls: Option<NullBuffer>, values: ArrayRef) -> ArrayRef {
+    let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
+    Arc::new(DictionaryArray::<UInt32Type>::new(keys, values))
+}
+
+struct Nullable<T> {
+    values: Vec<T>,
+    valid: Vec<bool>,
+}
+
+impl<T> Default for Nullable<T> {
+    fn default() -> Nullable<T> {
+        Nullable { values: Vec::new(), valid: Vec::new() }
+    }
+}
+
+impl<T: Default + Copy + arrow::datatypes::ArrowNativeType> Nullable<T> {
+    fn push(&mut self, value: Option<T>) {
+        self.values.push(value.unwrap_or_default());
+        self.valid.push(value.is_some());
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.values.truncate(rows);
+        self.valid.truncate(rows);
+    }
+
+    fn finish(&mut self, array: impl Fn(ScalarBuffer<T>, Option<NullBuffer>) -> ArrayRef) -> ArrayRef {
+        let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
+        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        array(ScalarBuffer::from(std::mem::take(&mut self.values)), nulls)
+    }
+}
+
+#[derive(Default)]
+struct Ids {
+    bytes: Vec<u8>,
+    valid: Vec<bool>,
+}
+
+impl Ids {
+    fn push(&mut self, id: Option<&[u8]>, size: usize) {
+        match id {
+            Some(id) => self.bytes.extend_from_slice(id),
+            None => self.bytes.resize(self.bytes.len() + size, 0),
+        }
+        self.valid.push(id.is_some());
+    }
+
+    fn truncate(&mut self, rows: usize, size: usize) {
+        self.bytes.truncate(rows * size);
+        self.valid.truncate(rows);
+    }
+
+    fn finish(&mut self, size: i32) -> ArrayRef {
+        let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
+        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let bytes: Buffer = MutableBuffer::from(std::mem::take(&mut self.bytes)).into();
+        Arc::new(FixedSizeBinaryArray::new(size, bytes, nulls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn append(builders: &mut Builders, n: u32) {
+        let source = format!("ns/s{}", n % 3);
+        let mut call =
+            Call::new(EventTime(i64::from(n)), EventTime(i64::from(n) - 5), Signal::LogServer, "prod");
+        call.source = (n % 4 != 0).then_some(source.as_str());
+        call.destination = Some("ns/d");
+        call.status = (n % 5 != 0).then_some(200);
+        call.trace_id = (n % 2 == 0).then_some(&[7; 16]);
+        let value = format!("v{}", n % 7);
+        let attributes = [("a", "1"), ("b", value.as_str())];
+        builders.append(&call, attributes.into_iter().take((n % 3) as usize));
+    }
+
+    #[test]
+    fn what_is_appended_reads_back_in_order() {
+        let mut builders = Builders::new(1);
+        (0..50).for_each(|n| append(&mut builders, n));
+        let raw = builders.finish().remove(0).1;
+        let columns = raw.columns();
+        let (source, status, attributes) = (columns.source(), columns.status(), columns.attributes());
+        for n in 0..50usize {
+            assert_eq!(columns.received_at()[n], n as i64);
+            assert_eq!(source.get(n), (n % 4 != 0).then_some(["ns/s0", "ns/s1", "ns/s2"][n % 3]));
+            assert_eq!(arrow::array::Array::is_null(status, n), n % 5 == 0);
+            let want = format!("v{}", n % 7);
+            assert_eq!(attributes.get(n, "b"), (n % 3 == 2).then_some(want.as_str()));
+            assert_eq!(attributes.row(n).count(), n % 3);
+        }
+        assert!(builders.finish().is_empty(), "a finished builder is empty");
+    }
+
+    proptest! {
+        #[test]
+        fn a_rolled_back_request_leaves_nothing(before in 0u32..40, torn in 0u32..40, after in 0u32..40) {
+            let (mut a, mut b) = (Builders::new(3), Builders::new(3));
+            for n in 0..before { append(&mut a, n); append(&mut b, n); }
+            let checkpoint = a.checkpoint();
+            for n in 500..500 + torn { append(&mut a, n); }
+            a.rollback(&checkpoint);
+            for n in 100..100 + after { append(&mut a, n); append(&mut b, n); }
+            prop_assert_eq!(a.rows(), (before + after) as usize);
+            let rows = |builders: &mut Builders| -> Vec<Vec<String>> {
+                builders.finish().iter().map(|(p, raw)| {
+                    let c = raw.columns();
+                    (0..raw.len()).map(|r| format!("{p:?} {} {:?} {:?}", c.received_at()[r], c.source().get(r),
+                        c.attributes().row(r).collect::<Vec<_>>())).collect()
+                }).collect()
+            };
+            prop_assert_eq!(rows(&mut a), rows(&mut b));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Closed vocabularies: what a column of a few fixed words may say.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant,)+ }
+
+        impl $name {
+            /// Every word, in order of declaration.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// The word as it stands in columns and findings.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+
+            /// Reads the word; `None` if it is not one of them.
+            pub fn parse(text: &str) -> Option<$name> {
+                match text { $($text => Some($name::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Which record told us of a call. Both sides of a hop send records of their own, so a call may be
+    /// seen up to four times; windows keep the signals apart and so never count it twice.
+    /// The order is the order of preference when several tell of one pair: the destination's log sees
+    /// every attempt and every denial, the source's log hides retries, spans are often sampled.
+    Signal {
+        /// The destination proxy's access log.
+        LogServer = "log_server",
+        /// The source proxy's access log.
+        LogClient = "log_client",
+        /// A span of kind CLIENT (the source proxy).
+        SpanClient = "span_client",
+        /// A span of kind SERVER (the destination proxy).
+        SpanServer = "span_server",
+    }
+}
+
+words! {
+    /// How a call ended.
+    Outcome {
+        /// A status below 400, or gRPC `OK`.
+        Ok = "ok",
+        /// The caller was answered 4xx, or a gRPC status that blames the caller.
+        ClientError = "client_error",
+        /// The caller was answered 5xx, or a gRPC status that blames the service.
+        ServerError = "server_error",
+        /// No answer came from the application: connection refused, reset, TLS failure, no route.
+        Refused = "refused",
+        /// The record does not say.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// What the proxy decided about the caller's token.
+    Authn {
+        /// The token was accepted.
+        Ok = "ok",
+        /// No token was sent where one is needed.
+        Missing = "missing",
+        /// The token had expired.
+        Expired = "expired",
+        /// The signature did not verify.
+        BadSignature = "bad_signature",
+        /// Issued by an issuer that is not configured.
+        UnknownIssuer = "unknown_issuer",
+        /// Refused for another reason (audience, not yet valid, malformed, 401 from the application).
+        Denied = "denied",
+    }
+}
+
+words! {
+    /// What a finding is about. The words are part of the output contract.
+    FindingKind {
+        /// A pair that has not been seen before.
+        NewPair = "new_pair",
+        /// More calls than the pair's history explains.
+        VolumeSpike = "volume_spike",
+        /// Fewer calls than the pair's history explains.
+        VolumeDrop = "volume_drop",
+        /// No calls at all where there ought to be many.
+        Silence = "silence",
+        /// Calls take longer than they did.
+        LatencyShift = "latency_shift",
+        /// A larger share of calls fails.
+        ErrorShift = "error_shift",
+        /// Calls refused because the caller's token is missing, expired or forged.
+        AuthFailures = "auth_failures",
+        /// Calls refused by an authorisation policy.
+        PolicyDenials = "policy_denials",
+        /// Certificate or TLS handshake failures, or an unknown identity on a pair.
+        TlsFailures = "tls_failures",
+        /// The pair's behaviour as a whole is unlike what the trained model has seen.
+        Profile = "profile",
+        /// More pairs than the configured limit: names are being flooded.
+        Cardinality = "cardinality",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back() {
+        for s in Signal::ALL {
+            assert_eq!(Signal::parse(s.as_str()), Some(*s));
+        }
+        for k in FindingKind::ALL {
+            assert_eq!(FindingKind::parse(k.as_str()), Some(*k));
+            assert_eq!(serde_json::to_string(k).unwrap(), format!("\"{k}\""));
+        }
+        assert_eq!(Outcome::parse("fine"), None);
+    }
+}

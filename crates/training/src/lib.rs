@@ -1,0 +1,1 @@
+//! Fits models on recorded datasets and scores findings against labels.
