@@ -39,5 +39,5 @@ pub use finding::{Exemplar, Finding, FindingState, Severity};
 pub use log::{AppendError, Group, LogEvent, LogReader, LogWriter, ReadError};
 pub use pair::{Pair, partition_of};
 pub use position::{Offset, Partition, Position};
-pub use time::EventTime;
+pub use time::{Clock, EventTime};
 pub use words::{Authn, FindingKind, Outcome, Signal};

@@ -1,7 +1,12 @@
 //! Event time: a column in the data, never a question to the machine.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Where the present comes from, for the few places that need it: the machine's clock in `run`, a
+/// recording's in `demo` and tests.
+pub type Clock = Arc<dyn Fn() -> EventTime + Send + Sync>;
 
 /// A moment in the data, in **microseconds** since the Unix epoch, UTC.
 ///
