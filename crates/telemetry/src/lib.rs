@@ -30,6 +30,7 @@ mod interner;
 pub mod log;
 pub mod pair;
 pub mod position;
+pub mod sink;
 pub mod time;
 pub mod words;
 
@@ -39,5 +40,6 @@ pub use finding::{Exemplar, Finding, FindingState, Severity};
 pub use log::{AppendError, Group, LogEvent, LogReader, LogWriter, ReadError};
 pub use pair::{Pair, partition_of};
 pub use position::{Offset, Partition, Position};
+pub use sink::{FindingSink, PublishError, Publishing};
 pub use time::{Clock, EventTime};
 pub use words::{Authn, FindingKind, Outcome, Signal};

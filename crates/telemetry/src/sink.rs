@@ -1,0 +1,83 @@
+//! Where findings go: the one interface that delivery and every target share.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::Finding;
+
+/// A target that findings are published to, for example a file, a syslog receiver or a topic.
+///
+/// Object-safe, because a deployment has several at once and they differ.
+pub trait FindingSink: Send {
+    /// The sink's configured name, unique in the process; used in logs, metrics and folder names.
+    fn name(&self) -> &str;
+
+    /// Publishes `findings` in order. Resolves when they are durable at the target, as far as the target
+    /// can say so; each sink's documentation says how far that is.
+    ///
+    /// Dropping the future leaves open what was delivered: publish the same findings again.
+    fn publish<'a>(&'a mut self, findings: &'a [Finding]) -> Publishing<'a>;
+}
+
+/// The pending result of [`FindingSink::publish`].
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
+
+/// Why not every finding of a publication is at its target. Reasons name places, sizes and codes, never
+/// what a finding says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// *Busy*: the target is away or full. Nothing is dropped: publish again, from `delivered` on.
+    Busy {
+        /// What is short, with the address.
+        reason: String,
+        /// How many findings from the start of the slice are at the target. Later ones may be, too.
+        delivered: usize,
+    },
+    /// *Busy*, and an operator must act: the target refuses us (credentials, permission, a missing topic).
+    /// Nothing is dropped: alarm, and publish again, slowly, from `delivered` on.
+    Refused {
+        /// What the target said, and what to do about it.
+        reason: String,
+        /// How many findings from the start of the slice are at the target. Later ones may be, too.
+        delivered: usize,
+    },
+    /// *Rejected*: the target will never take the findings at the indices `which` (ascending). All others
+    /// of the slice are at the target. Set these aside where an operator can find them, and go on.
+    Rejected {
+        /// What is wrong with them.
+        reason: String,
+        /// Their indices in the slice.
+        which: Vec<usize>,
+    },
+    /// *Broken*: this sink cannot work any more. Drain and stop.
+    Broken {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PublishError::Busy { reason, .. }
+            | PublishError::Refused { reason, .. }
+            | PublishError::Rejected { reason, .. }
+            | PublishError::Broken { reason } => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+impl PublishError {
+    /// The disposition as one lower-case word, for a metric's label.
+    pub const fn disposition(&self) -> &'static str {
+        match self {
+            PublishError::Busy { .. } => "busy",
+            PublishError::Refused { .. } => "refused",
+            PublishError::Rejected { .. } => "rejected",
+            PublishError::Broken { .. } => "broken",
+        }
+    }
+}
