@@ -1,1 +1,3 @@
 //! Fits models on recorded datasets and scores findings against labels.
+
+pub mod manifest;
