@@ -83,7 +83,8 @@ impl Manifest {
     /// Reads the manifest of the dataset in `folder`.
     pub fn load(folder: &Path) -> Result<Manifest, ManifestError> {
         let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(|source| ManifestError::Read { path: path.clone(), source })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| ManifestError::Read { path: path.clone(), source })?;
         toml::from_str(&text).map_err(|source| ManifestError::Malformed { path, source: Box::new(source) })
     }
 

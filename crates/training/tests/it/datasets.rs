@@ -24,10 +24,13 @@ fn a_changed_an_unlisted_and_a_missing_file_are_each_told_apart() {
     let at = |name: &str| folder.path().join(name);
     fs::write(at("a.bin"), "abc").unwrap();
     let toml = |hash: &str| {
-        format!("name = 'x'\ndescription = ''\nsource = ''\nlicence = 'CC0-1.0'\n[sha256]\n'a.bin' = '{hash}'\n")
+        format!(
+            "name = 'x'\ndescription = ''\nsource = ''\nlicence = 'CC0-1.0'\n[sha256]\n'a.bin' = '{hash}'\n"
+        )
     };
     // FIPS 180-2, appendix B.1: the hash of "abc".
-    fs::write(at("dataset.toml"), toml("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")).unwrap();
+    fs::write(at("dataset.toml"), toml("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"))
+        .unwrap();
     let manifest = Manifest::load(folder.path()).unwrap();
     manifest.verify(folder.path()).unwrap();
 
@@ -49,7 +52,8 @@ fn a_data_hash_names_the_bytes_and_their_order_and_not_the_file_names() {
     fs::write(&a, "one").unwrap();
     fs::write(&b, "two").unwrap();
     fs::write(&c, "one").unwrap();
-    let hash = |paths: &[&PathBuf]| data_hash(&paths.iter().map(|p| (*p).clone()).collect::<Vec<_>>()).unwrap();
+    let hash =
+        |paths: &[&PathBuf]| data_hash(&paths.iter().map(|p| (*p).clone()).collect::<Vec<_>>()).unwrap();
     assert_eq!(hash(&[&a, &b]), hash(&[&c, &b]));
     assert_ne!(hash(&[&a, &b]), hash(&[&b, &a]));
 }

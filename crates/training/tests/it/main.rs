@@ -1,3 +1,4 @@
 //! Promises of the training crate, checked from outside.
 
+mod backtest;
 mod datasets;
