@@ -6,7 +6,7 @@
 //! as one zstd stream. One file may mix traces and logs, protobuf and JSON.
 //!
 //! The one design decision: a request **arrived** when the side file of arrival times says so, and
-//! without one at the latest event time in it. Requests of one file that stand slightly out of that order
+//! without one when the last call in it ended. Requests of one file that stand slightly out of that order
 //! are put right within a bounded look-ahead ([`RecordingLimits::reorder_requests`]); what stands further
 //! out arrives when the request before it did. What it costs: every request is walked twice, once here for
 //! its times and once by decode.

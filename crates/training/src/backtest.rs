@@ -38,14 +38,14 @@ use crate::labels::{Incident, Labels};
 
 /// How long after an incident's end a finding may still be opened and answer it, by default: the time that
 /// slow windows and confirmation need.
-pub const GRACE: Duration = Duration::from_secs(30 * 60);
+pub const GRACE: Duration = Duration::from_mins(30);
 
 /// How long after an incident a fitting finding is late rather than false.
-const LATE: Duration = Duration::from_secs(2 * 3_600);
+const LATE: Duration = Duration::from_hours(2);
 /// How long a finding may stand open, with nothing the matter, before it costs.
-const PATIENCE: Duration = Duration::from_secs(6 * 3_600);
+const PATIENCE: Duration = Duration::from_hours(6);
 /// How long, and how many, false findings of one cause count as one.
-const JOINED_FOR: Duration = Duration::from_secs(6 * 3_600);
+const JOINED_FOR: Duration = Duration::from_hours(6);
 const JOINED_COUNT: usize = 20;
 
 /// Scores the revisions of findings, in the order they were published, against `labels`.

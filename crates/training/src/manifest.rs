@@ -149,10 +149,8 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, ManifestError> {
         let read = |source| ManifestError::Read { path: folder.clone(), source };
         for entry in fs::read_dir(&folder).map_err(read)? {
             let entry = entry.map_err(read)?;
-            match entry.file_type().map_err(read)?.is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
-            }
+            let found = if entry.file_type().map_err(read)?.is_dir() { &mut folders } else { &mut files };
+            found.push(entry.path());
         }
     }
     files.sort();

@@ -59,7 +59,7 @@ impl Source {
         while let Some(frame) = self.frames.next()? {
             self.last = match &mut self.arrivals {
                 Some(arrivals) => arrivals.next(frame.stored_len, frame.body.len())?,
-                None => frame.glance.latest().unwrap_or(self.last),
+                None => frame.glance.latest.unwrap_or(self.last),
             };
             match frame.glance.payload {
                 None => self.other += 1,

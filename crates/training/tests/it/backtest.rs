@@ -52,11 +52,11 @@ fn an_independent_implementation_of_the_rules_gives_the_same_numbers() {
         let fixture = |file: String| path("crates/training/tests/fixtures").join(file);
         let revisions = load_revisions(&fixture(format!("findings-{name}.ndjson"))).unwrap();
         let expected = std::fs::read(fixture(format!("expected-{name}.json"))).unwrap();
-        compare(&score(&labels, &revisions, GRACE), serde_json::from_slice(&expected).unwrap());
+        compare(&score(&labels, &revisions, GRACE), &serde_json::from_slice(&expected).unwrap());
     }
 }
 
-fn compare(report: &Report, expected: Expected) {
+fn compare(report: &Report, expected: &Expected) {
     let counts = [
         (report.incidents, expected.incidents),
         (report.detected, expected.detected),
@@ -81,7 +81,8 @@ fn compare(report: &Report, expected: Expected) {
         (report.median_delay_min, expected.median_delay_min, 0.05),
     ];
     for (n, (got, expected, rounding)) in shares.into_iter().enumerate() {
-        assert!((got.unwrap() - expected).abs() <= rounding + 1e-9, "share {n}: {got:?} for {expected}");
+        let near = got.is_some_and(|got| (got - expected).abs() <= rounding + 1e-9);
+        assert!(near, "share {n}: {got:?} for {expected}");
     }
     assert_eq!(report.kinds.len(), expected.kinds.len());
     for kind in &report.kinds {
@@ -97,7 +98,9 @@ fn compare(report: &Report, expected: Expected) {
     }
     let sorted = |raised: &BTreeMap<String, Vec<String>>| {
         let mut raised = raised.clone();
-        raised.values_mut().for_each(|kinds| kinds.sort());
+        for kinds in raised.values_mut() {
+            kinds.sort();
+        }
         raised
     };
     assert_eq!(sorted(&report.raised), sorted(&expected.raised));
@@ -303,7 +306,7 @@ fn the_report_is_a_table_for_people_and_json_for_machines() {
 }
 
 fn check(incidents: &[Incident], revisions: &[Revision]) -> Report {
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     let timeline = Timeline {
         start: moment(0).minus(8 * day),
         test_start: moment(0).minus(day),
