@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::peek::Glance;
 use super::{Form, Message, Recording, RecordingError, RecordingLimits, split_frames};
 use crate::{Encoding, Payload};
 
@@ -109,6 +110,23 @@ fn the_samples_are_read_as_json_lines() {
     assert!(recording.summary().files.iter().all(|file| file.form == Form::JsonLines));
     assert!(recording.by_ref().all(|message| message.unwrap().encoding == Encoding::Json));
     assert_eq!((recording.summary().traces, recording.summary().logs), (25, 25));
+}
+
+#[test]
+fn a_request_has_the_same_payload_and_latest_time_in_protobuf_and_in_json() {
+    let mesh = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/mesh");
+    for signal in ["logs", "traces"] {
+        let protobuf =
+            split_frames(&fs::read(mesh.join(format!("raw/{signal}.otlp.pb.zst"))).unwrap()).unwrap();
+        let json =
+            split_frames(&fs::read(mesh.join(format!("samples/raw-{signal}.otlp.jsonl"))).unwrap()).unwrap();
+        assert_eq!(json.len(), 25);
+        for (protobuf, json) in protobuf.iter().zip(&json) {
+            let glance = Glance::at_protobuf(protobuf);
+            assert!(glance.payload.is_some() && glance.latest.is_some());
+            assert_eq!(Glance::at_json(json), Some(glance));
+        }
+    }
 }
 
 // ---- arrivals ----
