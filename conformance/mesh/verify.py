@@ -1,0 +1,102 @@
+"""Compares what lapwing wrote with what was done to the mesh.
+
+    python verify.py TRUTH.json ARCHIVE FINDINGS.ndjson METRICS.txt DATA
+"""
+
+import json
+import pathlib
+import sys
+from datetime import datetime
+
+from checks import check, equal, finish
+import outputs
+
+# What a finding may say while an incident runs without being the incident itself: the callers fail too,
+# and shop/orders has less to ask bank/pay for.
+CONSEQUENCES = {
+    "policy_denials": {("error_shift", "ops/report", "bank/pay")},
+    "tls_failures": {
+        ("error_shift", "shop/front", "shop/orders"),
+        ("latency_shift", "shop/front", "shop/orders"),
+        ("volume_spike", "shop/front", "shop/orders"),
+        ("volume_drop", "shop/front", "shop/orders"),
+        ("silence", "shop/front", "shop/orders"),
+        ("volume_drop", "shop/orders", "bank/pay"),
+        ("silence", "shop/orders", "bank/pay"),
+    },
+}
+SLACK_S = 45
+
+
+def main():
+    truth = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    table = outputs.archive(sys.argv[2])
+    revisions = outputs.findings(sys.argv[3])
+    counts = outputs.pair_counts(table)
+    telemetry_arrived(truth, counts)
+    pairs_are_right(truth, counts)
+    incidents_are_found(truth, revisions)
+    nothing_planted_is_left(truth, table, pathlib.Path(sys.argv[4]))
+    finish()
+
+
+def telemetry_arrived(truth, counts):
+    sent = truth["sent"]
+    for pair, expected in sorted(sent.items()):
+        source, destination = pair.split(" -> ")
+        for signal, what in (("span_client", "client spans"), ("log_client", "client-side access logs")):
+            if signal == "span_client" or source != "bank/pay":
+                equal(f"every call {pair} arrived in {what}", counts.get((signal, source, destination), 0), expected)
+    # A certificate that is refused ends a connection before there is a request, so the server's side
+    # counts requests only on the pairs whose certificates were never touched.
+    for pair in ("shop/orders -> bank/pay", "ops/report -> bank/pay", "ops/report -> shop/orders"):
+        source, destination = pair.split(" -> ")
+        for signal, what in (("log_server", "server-side access logs"), ("span_server", "server spans")):
+            equal(f"every call {pair} arrived in {what}", counts.get((signal, source, destination), 0), sent[pair])
+
+
+def pairs_are_right(truth, counts):
+    expected = {tuple(pair.split(" -> ")) for pair in truth["sent"]}
+    strange = {key: n for key, n in counts.items() if key[1:] not in expected}
+    check("no call was given to a pair that does not exist", not strange, str(strange))
+
+
+def incidents_are_found(truth, revisions):
+    first = {}
+    for revision in revisions:
+        first.setdefault(revision["id"], revision)
+    explained = set()
+    for incident in truth["incidents"]:
+        kind, source, destination = incident["kind"], incident["source"], incident["destination"]
+        wanted = {(kind, source, destination)}
+        allowed = wanted | CONSEQUENCES.get(kind, set())
+        during = [
+            f
+            for f in first.values()
+            if incident["begin"] - 15 <= seconds(f["opened_at"]) <= incident["end"] + SLACK_S
+        ]
+        seen = {(f["kind"], f["source"], f["destination"]) for f in during}
+        check(f"the incident {kind} of {source} -> {destination} became a finding", wanted <= seen, f"saw {seen}")
+        explained |= {f["id"] for f in during if (f["kind"], f["source"], f["destination"]) in allowed}
+        matching = [f for f in during if (f["kind"], f["source"], f["destination"]) in wanted]
+        equal(f"{kind} is one finding, not one per window", len(matching), 1)
+    unexplained = [
+        (f["kind"], f["source"], f["destination"], f["explanation"]) for f in first.values() if f["id"] not in explained
+    ]
+    check("no finding says what did not happen", not unexplained, str(unexplained))
+
+
+def nothing_planted_is_left(truth, table, data):
+    planted = truth["planted"]
+    seen = [name for name in table.column_names if any(planted in str(value) for value in table[name].to_pylist())]
+    check("the planted e-mail address is in no archive column", not seen, f"columns {seen}")
+    files = [str(path) for path in data.rglob("*") if path.is_file() and planted.encode() in path.read_bytes()]
+    check("the planted e-mail address is in no file lapwing wrote", not files, str(files))
+
+
+def seconds(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+if __name__ == "__main__":
+    main()
