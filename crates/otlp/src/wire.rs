@@ -1,0 +1,237 @@
+//! Reads protobuf's wire format from borrowed bytes.
+//!
+//! Accepts and refuses exactly what prost does (checked by a property test), so that it does not matter
+//! to a sender which of the two reads its request.
+//! Source: <https://protobuf.dev/programming-guides/encoding/>.
+
+/// Why the bytes are not the message they should be, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) what: &'static str,
+    /// Address of the faulty byte; only its distance from the request's first byte is ever used.
+    at: usize,
+}
+
+impl Fault {
+    /// A fault found where `rest` begins.
+    pub(crate) fn new(what: &'static str, rest: &[u8]) -> Fault {
+        Fault { what, at: rest.as_ptr().addr() }
+    }
+
+    /// The fault's distance from the start of `body`, of which the faulty slice was a part.
+    pub(crate) fn offset_in(self, body: &[u8]) -> usize {
+        self.at.saturating_sub(body.as_ptr().addr()).min(body.len())
+    }
+}
+
+/// How many messages and groups may still be opened inside the current one. prost allows 100 in all.
+#[derive(Clone, Copy)]
+pub(crate) struct Room(u32);
+
+impl Room {
+    /// The room of a whole request.
+    pub(crate) const REQUEST: Room = Room(100);
+
+    /// The room inside a message or group of the current message; `rest` says where it begins.
+    pub(crate) fn enter(self, rest: &[u8]) -> Result<Room, Fault> {
+        if self.0 == 0 {
+            Err(Fault::new("messages nested deeper than 100", rest))
+        } else {
+            Ok(Room(self.0 - 1))
+        }
+    }
+}
+
+/// A cursor over one message's fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { rest: bytes }
+    }
+
+    /// The next field's key, which is its number times eight plus its wire type; `None` at the end.
+    /// Keys this reader can return lie in 8..=u32::MAX and their wire type may still be unknown.
+    #[inline]
+    pub(crate) fn key(&mut self) -> Result<Option<u32>, Fault> {
+        let before = self.rest;
+        let Some((&first, rest)) = before.split_first() else { return Ok(None) };
+        if (8..0x80).contains(&first) {
+            self.rest = rest;
+            return Ok(Some(u32::from(first)));
+        }
+        let key = self.varint()?;
+        match u32::try_from(key) {
+            Ok(key) if key >= 8 => Ok(Some(key)),
+            Ok(_) => Err(Fault::new("a field without a number", before)),
+            Err(_) => Err(Fault::new("a field number out of range", before)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, Fault> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Fault> {
+        let mut value = 0;
+        for (i, &byte) in self.rest.iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                if i == 9 && byte > 1 {
+                    break; // more than 64 bits
+                }
+                self.rest = &self.rest[i + 1..];
+                return Ok(value);
+            }
+        }
+        Err(Fault::new("a varint that is cut short or too long", self.rest))
+    }
+
+    /// The bytes of a length-delimited field.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Fault> {
+        let length = self.varint()?;
+        // Compared as 64 bits: a declared length of gigabytes reserves nothing.
+        match usize::try_from(length).ok().and_then(|n| self.rest.split_at_checked(n)) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
+            }
+            None => Err(Fault::new("a length beyond the end of its message", self.rest)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn text(&mut self) -> Result<&'a str, Fault> {
+        let bytes = self.bytes()?;
+        simdutf8::basic::from_utf8(bytes).map_err(|_| Fault::new("a string that is not UTF-8", bytes))
+    }
+
+    #[inline]
+    pub(crate) fn fixed64(&mut self) -> Result<u64, Fault> {
+        let Some((bytes, rest)) = self.rest.split_first_chunk::<8>() else {
+            return Err(Fault::new("a fixed 64-bit field cut short", self.rest));
+        };
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*bytes))
+    }
+
+    #[inline]
+    pub(crate) fn fixed32(&mut self) -> Result<u32, Fault> {
+        let Some((bytes, rest)) = self.rest.split_first_chunk::<4>() else {
+            return Err(Fault::new("a fixed 32-bit field cut short", self.rest));
+        };
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    /// Passes over a field whose key the caller does not handle. `known` has a bit set for each field
+    /// number that the message defines: such a field here has a wrong wire type, which is a fault.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn other(&mut self, key: u32, known: u32, room: Room) -> Result<(), Fault> {
+        if key >> 3 < 32 && known >> (key >> 3) & 1 == 1 {
+            return Err(Fault::new("a field with a wrong wire type", self.rest));
+        }
+        self.skip(key, room)
+    }
+
+    fn skip(&mut self, key: u32, room: Room) -> Result<(), Fault> {
+        let inner = room.enter(self.rest)?;
+        match key & 7 {
+            VARINT => self.varint().map(drop),
+            FIXED64 => self.fixed64().map(drop),
+            BYTES => self.bytes().map(drop),
+            FIXED32 => self.fixed32().map(drop),
+            GROUP_START => loop {
+                match self.key()? {
+                    None => return Err(Fault::new("a group without an end", self.rest)),
+                    Some(end) if end & 7 == GROUP_END => {
+                        if end >> 3 == key >> 3 {
+                            return Ok(());
+                        }
+                        return Err(Fault::new("a group that ends as another one", self.rest));
+                    }
+                    Some(field) => self.skip(field, inner)?,
+                }
+            },
+            GROUP_END => Err(Fault::new("the end of a group that was not begun", self.rest)),
+            _ => Err(Fault::new("an unknown wire type", self.rest)),
+        }
+    }
+}
+
+pub(crate) const VARINT: u32 = 0;
+pub(crate) const FIXED64: u32 = 1;
+pub(crate) const BYTES: u32 = 2;
+const GROUP_START: u32 = 3;
+const GROUP_END: u32 = 4;
+pub(crate) const FIXED32: u32 = 5;
+
+/// A field's key from its number and wire type.
+pub(crate) const fn key(number: u32, wire_type: u32) -> u32 {
+    number << 3 | wire_type
+}
+
+/// The set of `numbers`, for [`Reader::other`].
+pub(crate) const fn known(numbers: &[u32]) -> u32 {
+    let (mut set, mut i) = (0, 0);
+    while i < numbers.len() {
+        set |= 1 << numbers[i];
+        i += 1;
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_gigabyte_length_is_a_fault_at_its_place() {
+        let body = [0x0a, 0x80, 0x80, 0x80, 0x80, 0x04, 1, 2];
+        let mut reader = Reader::new(&body);
+        assert_eq!(reader.key().unwrap(), Some(key(1, BYTES)));
+        let fault = reader.bytes().unwrap_err();
+        assert_eq!((fault.what, fault.offset_in(&body)), ("a length beyond the end of its message", 6));
+    }
+
+    #[test]
+    fn groups_nest_as_deep_as_prost_lets_them_and_no_deeper() {
+        let nested = |n: usize| [vec![0xfb, 0x07].repeat(n), vec![0xfc, 0x07].repeat(n)].concat();
+        for n in 95..105 {
+            let body = nested(n);
+            let mut reader = Reader::new(&body);
+            let group = reader.key().unwrap().unwrap();
+            let ours = reader.other(group, 0, Room::REQUEST);
+            let theirs = <() as prost::Message>::decode(body.as_slice());
+            assert_eq!(ours.is_ok(), theirs.is_ok(), "{n} groups");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_skipped_exactly_when_prost_skips_them(body in prop::collection::vec(any::<u8>(), 0..24)) {
+            let mut reader = Reader::new(&body);
+            let ours = loop {
+                match reader.key() {
+                    Ok(None) => break true,
+                    Ok(Some(key)) if reader.other(key, 0, Room::REQUEST).is_ok() => {}
+                    _ => break false,
+                }
+            };
+            prop_assert_eq!(ours, <() as prost::Message>::decode(body.as_slice()).is_ok());
+        }
+    }
+}

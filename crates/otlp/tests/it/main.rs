@@ -1,0 +1,4 @@
+//! Decoding from outside: what real and made-up telemetry becomes.
+
+mod dataset;
+mod help;
