@@ -1,0 +1,226 @@
+//! What a kind of finding means to a SOC: its title, how it was found, what it shows, what to do.
+//!
+//! One table, so that adding a kind is one entry and the compiler asks for it.
+
+use lapwing_telemetry::{Finding, FindingKind};
+
+/// The facts about one kind that every format needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindFacts {
+    /// For a person, for example `Volume spike`.
+    pub title: &'static str,
+    /// OCSF `analytic.type_id` and its caption.
+    pub analytic: (u8, &'static str),
+    /// What was measured: OCSF `observation_parameter`.
+    pub parameter: &'static str,
+    /// OCSF `observation_type`, in the words of its description.
+    pub analysis: &'static str,
+    /// OCSF `observed_pattern` of the observation.
+    pub pattern: &'static str,
+    /// OCSF `observed_pattern` of the baseline.
+    pub usual: &'static str,
+    /// What to do first, in one or two sentences.
+    pub first_steps: &'static str,
+}
+
+/// A technique of MITRE ATT&CK [`ATTACK_VERSION`], with the tactic it is claimed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attack {
+    /// Id and name of the technique.
+    pub technique: (&'static str, &'static str),
+    /// Id and name of the tactic.
+    pub tactic: (&'static str, &'static str),
+}
+
+/// The version of ATT&CK that the ids and names below are taken from.
+pub const ATTACK_VERSION: &str = "18.1";
+
+const RULE: (u8, &str) = (1, "Rule");
+const BEHAVIORAL: (u8, &str) = (2, "Behavioral");
+const STATISTICAL: (u8, &str) = (3, "Statistical");
+const LEARNING: (u8, &str) = (4, "Learning (ML/DL)");
+
+const REMOTE_SERVICES: Attack =
+    Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
+const BRUTE_FORCE: Attack =
+    Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
+
+/// The techniques that a finding's evidence shows; none for most kinds.
+///
+/// A technique says what an adversary does, so it is claimed only where the calls show the behaviour
+/// itself: a first-ever pair that crosses a namespace is a new use of a remote service, and a burst of
+/// refused tokens from one source at one service is guessing. A flood, a slow service or a broken
+/// certificate has too many harmless causes to carry an accusation.
+pub fn attacks(finding: &Finding) -> &'static [Attack] {
+    match finding.kind {
+        FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
+        FindingKind::AuthFailures => &[BRUTE_FORCE],
+        FindingKind::NewPair
+        | FindingKind::VolumeSpike
+        | FindingKind::VolumeDrop
+        | FindingKind::Silence
+        | FindingKind::LatencyShift
+        | FindingKind::ErrorShift
+        | FindingKind::PolicyDenials
+        | FindingKind::TlsFailures
+        | FindingKind::Profile
+        | FindingKind::Cardinality => &[],
+    }
+}
+
+fn crosses_namespace(finding: &Finding) -> bool {
+    match (finding.source.as_deref().map(namespace), finding.destination.as_deref().map(namespace)) {
+        (Some(Some(from)), Some(Some(to))) => from != to,
+        _ => false,
+    }
+}
+
+/// The namespace of a service name `namespace/service`; `None` if it has none.
+pub fn namespace(service: &str) -> Option<&str> {
+    service.split_once('/').map(|(namespace, _)| namespace)
+}
+
+/// The facts about a kind.
+pub const fn facts(kind: FindingKind) -> KindFacts {
+    match kind {
+        FindingKind::NewPair => KindFacts {
+            title: "New service pair",
+            analytic: BEHAVIORAL,
+            parameter: "peer_service",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Look for a deployment or configuration change that explains the call. If there is \
+                          none, isolate the source and read the traces.",
+        },
+        FindingKind::VolumeSpike => KindFacts {
+            title: "Volume spike",
+            analytic: STATISTICAL,
+            parameter: "call_volume",
+            analysis: "Volume Analysis",
+            pattern: "HIGH_VOLUME",
+            usual: "NORMAL_VOLUME",
+            first_steps: "Compare with the load at the edge and with retries. If the source alone has grown, \
+                          limit its rate and find what drives it.",
+        },
+        FindingKind::VolumeDrop => KindFacts {
+            title: "Volume drop",
+            analytic: STATISTICAL,
+            parameter: "call_volume",
+            analysis: "Volume Analysis",
+            pattern: "LOW_VOLUME",
+            usual: "NORMAL_VOLUME",
+            first_steps: "Check that the source still runs and reaches the destination, and that its \
+                          telemetry still arrives.",
+        },
+        FindingKind::Silence => KindFacts {
+            title: "Silence",
+            analytic: STATISTICAL,
+            parameter: "call_volume",
+            analysis: "Volume Analysis",
+            pattern: "LOW_VOLUME",
+            usual: "NORMAL_VOLUME",
+            first_steps: "Check that the source still runs, that its proxy still exports telemetry, and \
+                          that nobody has cut the pair on purpose.",
+        },
+        FindingKind::LatencyShift => KindFacts {
+            title: "Latency shift",
+            analytic: STATISTICAL,
+            parameter: "call_duration",
+            analysis: "Distribution Analysis",
+            pattern: "SHIFTED",
+            usual: "NORMAL",
+            first_steps: "Follow an exemplar trace to the slow hop. Check recent deployments and the \
+                          saturation of the destination.",
+        },
+        FindingKind::ErrorShift => KindFacts {
+            title: "Error shift",
+            analytic: STATISTICAL,
+            parameter: "failed_call_share",
+            analysis: "Distribution Analysis",
+            pattern: "SHIFTED",
+            usual: "NORMAL",
+            first_steps: "Follow an exemplar trace to the failing hop. Check recent deployments of both \
+                          services and the dependencies of the destination.",
+        },
+        FindingKind::AuthFailures => KindFacts {
+            title: "Authentication failures",
+            analytic: STATISTICAL,
+            parameter: "refused_token_calls",
+            analysis: "Frequency Analysis",
+            pattern: "FREQUENT",
+            usual: "INFREQUENT",
+            first_steps: "Find whose tokens are refused and why. Expired or missing tokens after a change \
+                          are repaired at the source; forged or many different ones mean isolating it.",
+        },
+        FindingKind::PolicyDenials => KindFacts {
+            title: "Policy denials",
+            analytic: RULE,
+            parameter: "denied_calls",
+            analysis: "Frequency Analysis",
+            pattern: "FREQUENT",
+            usual: "INFREQUENT",
+            first_steps: "Compare with recent changes of policy. If there is none, ask why the source tries \
+                          what it may not, and read the traces.",
+        },
+        FindingKind::TlsFailures => KindFacts {
+            title: "TLS failures",
+            analytic: RULE,
+            parameter: "failed_tls_calls",
+            analysis: "Frequency Analysis",
+            pattern: "FREQUENT",
+            usual: "INFREQUENT",
+            first_steps: "Check expiry and issuer of the certificates on both sides and whether the peer's \
+                          identity is the one expected. Rotate what has expired; isolate what is unknown.",
+        },
+        FindingKind::Profile => KindFacts {
+            title: "Unusual behaviour",
+            analytic: LEARNING,
+            parameter: "behaviour_profile",
+            analysis: "Distribution Analysis",
+            pattern: "RARE",
+            usual: "FREQUENT",
+            first_steps: "Read which measurements deviate most, then compare with deployments and load of \
+                          both services.",
+        },
+        FindingKind::Cardinality => KindFacts {
+            title: "Too many service pairs",
+            analytic: RULE,
+            parameter: "pair_count",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Find the sender that invents service names and stop it; raise the limit only if \
+                          the mesh has really grown.",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::finding;
+
+    #[test]
+    fn a_technique_is_claimed_only_where_the_evidence_shows_it() {
+        let mut claim = finding();
+        claim.kind = FindingKind::NewPair;
+        claim.source = Some("shop/cart".to_owned());
+        claim.destination = Some("pay/ledger".to_owned());
+        assert_eq!(attacks(&claim), [REMOTE_SERVICES]);
+        claim.destination = Some("shop/ledger".to_owned());
+        assert_eq!(attacks(&claim), [], "a new pair inside one namespace is no lateral movement");
+        claim.destination = None;
+        assert_eq!(attacks(&claim), []);
+        claim.kind = FindingKind::VolumeSpike;
+        assert_eq!(attacks(&claim), []);
+    }
+
+    #[test]
+    fn every_kind_has_a_title_of_its_own() {
+        let mut titles: Vec<_> = FindingKind::ALL.iter().map(|kind| facts(*kind).title).collect();
+        titles.sort_unstable();
+        titles.dedup();
+        assert_eq!(titles.len(), FindingKind::ALL.len());
+    }
+}

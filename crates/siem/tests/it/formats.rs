@@ -1,0 +1,46 @@
+//! Every byte that leaves the house. `conformance/ocsf.sh` gives these files to validators of others.
+
+use insta::assert_binary_snapshot;
+use lapwing_siem::syslog::FACILITY_LOG_AUDIT;
+use lapwing_siem::{ndjson, ocsf, octet_counted, rfc5424};
+use lapwing_telemetry::{Finding, FindingKind};
+
+use crate::{context, samples};
+
+#[test]
+fn the_samples_show_every_kind() {
+    for kind in FindingKind::ALL {
+        assert!(samples().iter().any(|finding| finding.kind == *kind), "{kind}");
+    }
+}
+
+#[test]
+fn native_lines() {
+    let text: String = samples().iter().map(|finding| ndjson(finding) + "\n").collect();
+    for (line, finding) in text.lines().zip(samples()) {
+        assert_eq!(serde_json::from_str::<Finding>(line).unwrap(), finding);
+    }
+    assert_binary_snapshot!("native.ndjson", text.into_bytes());
+}
+
+#[test]
+fn ocsf_events() {
+    let events: Vec<_> = samples().iter().map(|finding| ocsf(finding, &context())).collect();
+    let text = serde_json::to_string_pretty(&events).unwrap() + "\n";
+    assert_binary_snapshot!("ocsf.json", text.into_bytes());
+}
+
+#[test]
+fn syslog_messages() {
+    let messages = samples().into_iter().zip(1..);
+    let lines = messages.map(|(finding, i)| rfc5424(&finding, &context(), FACILITY_LOG_AUDIT, i));
+    assert_binary_snapshot!("rfc5424.log", lines.flat_map(|line| [line, b"\n".to_vec()].concat()).collect());
+}
+
+#[test]
+fn octet_counted_stream() {
+    let messages = samples().into_iter().zip(1..);
+    let frames =
+        messages.map(|(finding, i)| octet_counted(&rfc5424(&finding, &context(), FACILITY_LOG_AUDIT, i)));
+    assert_binary_snapshot!("octet_counted.bin", frames.flatten().collect());
+}
