@@ -37,10 +37,10 @@ impl Default for DeliverySettings {
         DeliverySettings {
             batch_findings: 256,
             batch_bytes: 1 << 20,
-            attempt_timeout: Duration::from_secs(60),
+            attempt_timeout: Duration::from_mins(1),
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(30),
-            refused_pause: Duration::from_secs(60),
+            refused_pause: Duration::from_mins(1),
         }
     }
 }

@@ -30,6 +30,7 @@ struct Target {
 }
 
 impl FindingSink for Target {
+    #[expect(clippy::unnecessary_literal_bound, reason = "the trait says so")]
     fn name(&self) -> &str {
         "target"
     }
@@ -47,7 +48,7 @@ impl FindingSink for Target {
                 },
                 Mood::TakesEven => {
                     let (even, odd): (Vec<_>, Vec<_>) =
-                        (0..findings.len()).partition(|i| findings[*i].revision % 2 == 0);
+                        (0..findings.len()).partition(|i| findings[*i].revision.is_multiple_of(2));
                     let reason = "odd".to_owned();
                     let taken = even.iter().map(|i| findings[*i].revision).collect();
                     (taken, Err(PublishError::Rejected { reason, which: odd }))
@@ -109,7 +110,7 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(3_600), reached).await.unwrap();
+        timeout(Duration::from_hours(1), reached).await.unwrap();
         let stats = monitor.stats();
         assert_eq!(stats.produced, stats.delivered + stats.spooled + stats.dead_lettered);
     }
@@ -133,7 +134,7 @@ async fn a_dead_target_delays_no_other_and_gets_everything_when_it_is_back() {
         alive.sink.append(some).await.unwrap();
     }
     assert_eq!(alive.got(1_000).await, revisions(&findings));
-    tokio::time::sleep(Duration::from_secs(8 * 3_600)).await;
+    tokio::time::sleep(Duration::from_hours(8)).await;
     let stats = dead.sink.monitor().stats();
     assert_eq!((stats.spooled, stats.delivered, stats.state), (1_000, 0, SinkState::Retrying));
     assert!((900..2_000).contains(&stats.retries), "every 15 to 30 s for a night: {}", stats.retries);
@@ -205,7 +206,7 @@ async fn a_target_that_refuses_us_is_asked_seldom_and_loses_nothing() {
     let refused = PublishError::Refused { reason: "password".to_owned(), delivered: 0 };
     let mut rig = Rig::start(folder.path(), Mood::Fails(refused));
     rig.sink.append(&numbered(5)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let stats = rig.sink.monitor().stats();
     assert_eq!((stats.state, stats.spooled), (SinkState::Refused, 5));
     assert!((59..=121).contains(&stats.retries), "every 30 to 60 s for an hour: {}", stats.retries);

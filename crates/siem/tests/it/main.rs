@@ -1,5 +1,7 @@
 //! The formats as bytes, the spool on a disk, delivery to targets that misbehave.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it")]
+
 mod delivery;
 mod formats;
 mod spool;
