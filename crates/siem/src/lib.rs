@@ -90,17 +90,6 @@ pub const fn scales(severity: Severity) -> Scales {
     }
 }
 
-/// The word of a severity as it stands in the native format.
-pub const fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Low => "low",
-        Severity::Medium => "medium",
-        Severity::High => "high",
-        Severity::Critical => "critical",
-    }
-}
-
 /// Whom a finding is about, for a title: `shop/cart to data/orders`, or one service alone.
 fn subject(finding: &Finding) -> String {
     match (&finding.source, &finding.destination) {

@@ -4,7 +4,7 @@
 //! `time` is the moment of the revision; the finding's creation is `finding_info.created_time`. What the
 //! class has no place for (the numbers, as numbers) is under `unmapped`.
 
-use lapwing_telemetry::{EventTime, Exemplar, Finding, FindingState};
+use lapwing_telemetry::{Exemplar, Finding, FindingState};
 use serde_json::{Value, json};
 
 use crate::kinds::{self, ATTACK_VERSION, Attack, facts, namespace};
@@ -49,7 +49,7 @@ fn classification(finding: &Finding) -> Value {
         "status_id": activity.status.0,
         "status": activity.status.1,
         "is_alert": finding.state != FindingState::Close,
-        "time": revised_at(finding).unix_millis(),
+        "time": finding.revised_at().unix_millis(),
         "start_time": finding.window_start.unix_millis(),
         "end_time": finding.window_end.unix_millis(),
     })
@@ -159,15 +159,6 @@ fn activity(state: FindingState) -> Activity {
     }
 }
 
-/// The moment of this revision, in event time.
-pub(crate) fn revised_at(finding: &Finding) -> EventTime {
-    match finding.state {
-        FindingState::Open => finding.opened_at,
-        FindingState::Update => finding.window_end,
-        FindingState::Close => finding.closed_at.unwrap_or(finding.window_end),
-    }
-}
-
 fn percent(share: f64) -> u8 {
     (share.clamp(0.0, 1.0) * 100.0).round() as u8
 }
@@ -212,7 +203,7 @@ fn finding_info(finding: &Finding, techniques: &[Value]) -> Value {
         "desc": finding.explanation,
         "types": [kind.title],
         "created_time": finding.opened_at.unix_millis(),
-        "modified_time": revised_at(finding).unix_millis(),
+        "modified_time": finding.revised_at().unix_millis(),
         "last_seen_time": finding.window_end.unix_millis(),
         "analytic": {
             "uid": format!("lapwing.{}.{}", finding.detector, finding.kind),

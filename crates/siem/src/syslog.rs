@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::{Context, kinds, ocsf, scales, severity_word};
+use crate::{Context, kinds, ocsf, scales};
 
 /// Sends findings to a syslog receiver over TCP.
 ///
@@ -228,7 +228,7 @@ fn message(finding: &Finding, context: &Context, facility: u8, sequence_id: u32,
     let priority = facility * 8 + scales(finding.severity).syslog;
     let mut message = format!(
         "<{priority}>1 {} {} lapwing {} {} ",
-        ocsf::revised_at(finding),
+        finding.revised_at(),
         header_word(&context.hostname, 255),
         context.process_id,
         header_word(finding.kind.as_str(), 32),
@@ -249,19 +249,14 @@ fn structured_data(out: &mut String, finding: &Finding, sequence_id: u32) {
     let revision = finding.revision.to_string();
     let score = crate::number(finding.score);
     let confidence = crate::number(finding.confidence);
-    let state = match finding.state {
-        lapwing_telemetry::FindingState::Open => "open",
-        lapwing_telemetry::FindingState::Update => "update",
-        lapwing_telemetry::FindingState::Close => "close",
-    };
     out.push_str("[finding@32473");
     for (name, value) in [
         ("id", Some(finding.id.as_str())),
         ("rev", Some(revision.as_str())),
-        ("state", Some(state)),
+        ("state", Some(finding.state.as_str())),
         ("kind", Some(finding.kind.as_str())),
         ("detector", Some(finding.detector.as_str())),
-        ("severity", Some(severity_word(finding.severity))),
+        ("severity", Some(finding.severity.as_str())),
         ("score", Some(score.as_str())),
         ("confidence", Some(confidence.as_str())),
         ("cluster", Some(finding.cluster.as_str())),

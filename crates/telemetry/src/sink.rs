@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::Finding;
+use crate::{EventTime, Finding, FindingState, Severity};
 
 /// A target that findings are published to, for example a file, a syslog receiver or a topic.
 ///
@@ -78,6 +78,56 @@ impl PublishError {
             PublishError::Refused { .. } => "refused",
             PublishError::Rejected { .. } => "rejected",
             PublishError::Broken { .. } => "broken",
+        }
+    }
+}
+
+impl Finding {
+    /// The moment of this revision, in event time: when it opened, when its window ended, when it closed.
+    pub fn revised_at(&self) -> EventTime {
+        match self.state {
+            FindingState::Open => self.opened_at,
+            FindingState::Update => self.window_end,
+            FindingState::Close => self.closed_at.unwrap_or(self.window_end),
+        }
+    }
+}
+
+impl FindingState {
+    /// The word as it stands in the native format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FindingState::Open => "open",
+            FindingState::Update => "update",
+            FindingState::Close => "close",
+        }
+    }
+}
+
+impl Severity {
+    /// The word as it stands in the native format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_native_format() {
+        for severity in [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical] {
+            assert_eq!(serde_json::to_value(severity).unwrap(), severity.as_str());
+        }
+        for state in [FindingState::Open, FindingState::Update, FindingState::Close] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
     }
 }
