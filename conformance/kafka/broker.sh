@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by kafka.sh after lib/common.sh: one Apache Kafka broker, started and stopped by its pid.
 
 # kafka_format: lays out an empty node in $WORK/kafka; sets BROKER and the ports.

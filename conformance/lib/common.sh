@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by every conformance script: the cache, what is installed into it, processes started and
 # stopped by their own pid, and the count of checks. Needs bash, and Python 3.11 with venv.
 
@@ -30,8 +31,7 @@ check() {
 # adds them to this script's count. One that ends badly without a FAIL line is a failed check.
 tally() {
   local out=$WORK/tally.$RANDOM status=0 failed
-  "$@" > >(tee "$out" | sed 's/^/  /') || status=$?
-  sleep 0.2 # the process substitution may still be writing
+  "$@" 2>&1 | tee "$out" | sed 's/^/  /' || status=$? # pipefail: the program's own
   failed=$(grep -c '^FAIL ' "$out" || true)
   PASSED=$((PASSED + $(grep -c '^ok ' "$out" || true)))
   FAILED=$((FAILED + failed))

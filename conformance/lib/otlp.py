@@ -57,7 +57,7 @@ def spans(count, source="shop/front", destination="shop/orders"):
     request = trace_service_pb2.ExportTraceServiceRequest()
     block = request.resource_spans.add()
     namespace, service = source.split("/")
-    _attribute(block.resource, "service.name", f"{service}.{namespace}")
+    attribute(block.resource, "service.name", f"{service}.{namespace}")
     scope = block.scope_spans.add()
     scope.scope.name = "envoy"
     now, ids = time.time_ns(), []
@@ -80,7 +80,7 @@ def spans(count, source="shop/front", destination="shop/orders"):
             ("request_size", "0"),
             ("response_size", "512"),
         ):
-            _attribute(span, key, value)
+            attribute(span, key, value)
         ids.append(span.span_id)
     return request, ids
 
@@ -90,8 +90,8 @@ def access_logs(count, source="shop/front", destination="shop/orders"):
     request = logs_service_pb2.ExportLogsServiceRequest()
     block = request.resource_logs.add()
     namespace, service = destination.split("/")
-    _attribute(block.resource, "service.name", service)
-    _attribute(block.resource, "service.namespace", namespace)
+    attribute(block.resource, "service.name", service)
+    attribute(block.resource, "service.namespace", namespace)
     scope = block.scope_logs.add()
     now, ids = time.time_ns(), []
     from_namespace, from_service = source.split("/")
@@ -116,14 +116,15 @@ def access_logs(count, source="shop/front", destination="shop/orders"):
             ("downstream_peer_uri_san", f"spiffe://cluster.local/ns/{from_namespace}/sa/{from_service}"),
             ("downstream_local_uri_san", f"spiffe://cluster.local/ns/{namespace}/sa/{service}"),
         ):
-            _attribute(record, key, value)
+            attribute(record, key, value)
         ids.append(record.span_id)
     return request, ids
 
 
-def _attribute(target, key, value):
-    attribute = target.attributes.add()
-    attribute.key, attribute.value.string_value = key, value
+def attribute(target, key, value):
+    """Adds an attribute with a text value to a span, record or resource."""
+    added = target.attributes.add()
+    added.key, added.value.string_value = key, value
 
 
 def _serialized(request):
