@@ -39,19 +39,17 @@ def delivery(sent_path, archive, collector_log):
     check("nothing is in the archive that was not sent", seen_spans <= spans and seen_logs <= logs)
     sent = len(spans) + len(logs)
     print(f"      {sent} sent, {rows} rows: {rows - sent} arrived twice because an answer was lost", flush=True)
-    lines = pathlib.Path(collector_log).read_text().splitlines()
-    dropped = [line for line in lines if "dropped_items" in line or "Dropping data" in line]
-    check("the Collector's log shows no dropped data", not dropped, dropped[0] if dropped else "")
-    retried = [line for line in lines if "Will retry the request" in line]
-    check("the Collector had to retry, so the faults were felt", retried)
-    for kind in ("otlp", "otlphttp"):
-        busy = [line for line in retried if f'"otelcol.component.id":"{kind}"' in line and throttled(line)]
-        check(f"the exporter {kind} was told to wait by lapwing while it was busy", busy)
+    lines = [json.loads(line) for line in pathlib.Path(collector_log).read_text().splitlines() if line[:1] == "{"]
+    dropped = [line for line in lines if "dropped_items" in line or "Dropping data" in line["msg"]]
+    check("the Collector's log shows no dropped data", not dropped, dropped[0]["error"] if dropped else "")
+    retried = [(line["otelcol.component.id"], line["error"]) for line in lines if "Will retry" in line["msg"]]
+    for exporter in ("otlp", "otlphttp"):
+        errors = [error for component, error in retried if component == exporter]
+        # The Collector says so when, and only when, the answer told it how long to wait.
+        throttled = [error for error in errors if error.startswith("Throttle (")]
+        check(f"the exporter {exporter} met a closed door", any("connection refused" in error for error in errors))
+        check(f"the exporter {exporter} was told how long to wait while lapwing was busy", throttled)
     finish()
-
-
-def throttled(line):
-    return any(word in line for word in ("ResourceExhausted", "429", "503", "Throttle", "Unavailable desc = lapwing"))
 
 
 def forms(folder):

@@ -35,7 +35,7 @@ tally() {
   failed=$(grep -c '^FAIL ' "$out" || true)
   PASSED=$((PASSED + $(grep -c '^ok ' "$out" || true)))
   FAILED=$((FAILED + failed))
-  if [[ $status -ne 0 && $failed -eq 0 ]]; then fail "$(basename "${2:-$1}") ended with exit code $status"; fi
+  if [[ $status -ne 0 && $failed -eq 0 ]]; then fail "$(printf '%s\n' "$@" | grep -m 1 '\.py$' || echo "$1") ended with exit code $status"; fi
 }
 
 # missing WHAT HINT: ends the script as failed, saying what has to be installed.
@@ -68,15 +68,17 @@ stop() {
   local name=$1 signal=${2:-TERM} seconds=${3:-20} pid=${PIDS[$1]:-} code=0
   [[ -n $pid ]] || return 0
   unset "PIDS[$name]"
-  kill "-$signal" "$pid" 2>/dev/null || true
   local ticks=$((seconds * 10))
-  while kill -0 "$pid" 2>/dev/null && ((ticks-- > 0)); do sleep 0.1; done
-  if kill -0 "$pid" 2>/dev/null; then
-    say "$name did not stop within $seconds s and was killed"
-    kill -CONT "$pid" 2>/dev/null || true
-    kill -KILL "$pid" 2>/dev/null || true
-  fi
-  wait "$pid" 2>/dev/null || code=$?
+  { # without bash's own word on a process that was killed
+    kill "-$signal" "$pid" || true
+    while kill -0 "$pid" && ((ticks-- > 0)); do sleep 0.1; done
+    if kill -0 "$pid"; then
+      say "$name did not stop within $seconds s and was killed"
+      kill -CONT "$pid" || true
+      kill -KILL "$pid" || true
+    fi
+    wait "$pid" || code=$?
+  } 2>/dev/null
   return "$code"
 }
 
