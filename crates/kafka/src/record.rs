@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lapwing_telemetry::Finding;
+use lapwing_telemetry::{Exemplar, Finding};
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// What the value of a record is. The caller knows the formats; this crate does not.
@@ -61,7 +61,7 @@ pub(crate) fn headers(finding: &Finding, encoding: &Encoding) -> Vec<(String, St
     if let Some(url) = &encoding.schema_url {
         headers.push(("ce_dataschema".to_owned(), url.clone()));
     }
-    if let Some(context) = traceparent(finding) {
+    if let Some(context) = finding.exemplars.iter().find_map(Exemplar::traceparent) {
         headers.push(("traceparent".to_owned(), context));
     }
     headers.extend(encoding.headers.iter().cloned());
@@ -80,15 +80,6 @@ fn subject(finding: &Finding) -> String {
         (Some(one), None) | (None, Some(one)) => one.clone(),
         (None, None) => finding.cluster.clone(),
     }
-}
-
-/// The W3C trace context of the first exemplar that has both ids in full.
-/// <https://www.w3.org/TR/trace-context/#traceparent-header>
-fn traceparent(finding: &Finding) -> Option<String> {
-    finding.exemplars.iter().find_map(|exemplar| {
-        let (trace, span) = (exemplar.trace_id.as_ref()?, exemplar.span_id.as_ref()?);
-        (trace.len() == 32 && span.len() == 16).then(|| format!("00-{trace}-{span}-01"))
-    })
 }
 
 #[cfg(test)]
@@ -120,12 +111,5 @@ mod tests {
         ");
         let value = String::from_utf8((encoding.encode)(&finding)).unwrap();
         assert_eq!(value, include_str!("../tests/finding.json").trim_end());
-    }
-
-    #[test]
-    fn a_trace_context_needs_both_ids() {
-        let mut finding: Finding = serde_json::from_str(include_str!("../tests/finding.json")).unwrap();
-        finding.exemplars[0].span_id = None;
-        assert_eq!(traceparent(&finding), None);
     }
 }

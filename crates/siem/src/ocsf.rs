@@ -100,15 +100,6 @@ fn subject_matter(finding: &Finding, context: &Context) -> Value {
     })
 }
 
-/// The W3C trace context of the call; `None` unless it has both ids in full.
-/// <https://www.w3.org/TR/trace-context/#traceparent-header>
-pub fn traceparent(exemplar: &Exemplar) -> Option<String> {
-    let (trace, span) = (exemplar.trace_id.as_ref()?, exemplar.span_id.as_ref()?);
-    let hex = |id: &str| id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (trace.len() == 32 && span.len() == 16 && hex(trace) && hex(span))
-        .then(|| format!("00-{trace}-{span}-01"))
-}
-
 /// Leaves out what a reader can do without, one thing after another, until the event's JSON has at most
 /// `max_bytes`; the text of what stays is never cut. Evidence goes first, the latest call before the
 /// earliest. Returns false if the event is too long even so.
@@ -288,7 +279,7 @@ fn evidence(finding: &Finding, exemplar: &Exemplar) -> Value {
             "started_at": exemplar.started_at.to_string(),
             "duration_ms": exemplar.duration_ms,
             "trace_id": exemplar.trace_id,
-            "traceparent": traceparent(exemplar),
+            "traceparent": exemplar.traceparent(),
         },
     })
 }
@@ -397,17 +388,6 @@ mod tests {
         assert_eq!(life[2]["finding_info"]["created_time"], life[0]["time"]);
         assert!(life[0]["time"].as_i64() < life[1]["time"].as_i64());
         assert!(life[1]["time"].as_i64() < life[2]["time"].as_i64());
-    }
-
-    #[test]
-    fn a_trace_context_needs_both_ids_in_full() {
-        let mut call = finding().exemplars.swap_remove(0);
-        let expect = "00-4bf92f3577b34da6a3ce929d0e0e4731-00f067aa0ba902b1-01";
-        assert_eq!(traceparent(&call).as_deref(), Some(expect));
-        call.span_id = Some("00F067AA0BA902B1".to_owned());
-        assert_eq!(traceparent(&call), None, "upper case is not allowed");
-        call.span_id = None;
-        assert_eq!(traceparent(&call), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{EventTime, Finding, FindingState, Severity};
+use crate::{EventTime, Exemplar, Finding, FindingState, Severity};
 
 /// A target that findings are published to, for example a file, a syslog receiver or a topic.
 ///
@@ -93,6 +93,17 @@ impl Finding {
     }
 }
 
+impl Exemplar {
+    /// The W3C trace context of the call, for envelopes that carry one; `None` unless it has both ids in
+    /// full. <https://www.w3.org/TR/trace-context/#traceparent-header>
+    pub fn traceparent(&self) -> Option<String> {
+        let (trace, span) = (self.trace_id.as_ref()?, self.span_id.as_ref()?);
+        let is_hex = |id: &str| id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let in_full = trace.len() == 32 && span.len() == 16 && is_hex(trace) && is_hex(span);
+        in_full.then(|| format!("00-{trace}-{span}-01"))
+    }
+}
+
 impl FindingState {
     /// The word as it stands in the native format.
     pub const fn as_str(self) -> &'static str {
@@ -122,8 +133,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_trace_context_needs_both_ids_in_full() {
+        let mut call = Exemplar {
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4731".to_owned()),
+            span_id: Some("00f067aa0ba902b1".to_owned()),
+            started_at: EventTime::MIN,
+            duration_ms: None,
+            status: None,
+            operation: None,
+        };
+        let expect = "00-4bf92f3577b34da6a3ce929d0e0e4731-00f067aa0ba902b1-01";
+        assert_eq!(call.traceparent().as_deref(), Some(expect));
+        for broken in [Some("00F067AA0BA902B1"), Some("00f067aa"), None] {
+            call.span_id = broken.map(str::to_owned);
+            assert_eq!(call.traceparent(), None);
+        }
+    }
+
+    #[test]
     fn words_are_those_of_the_native_format() {
-        for severity in [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical] {
+        for severity in [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical]
+        {
             assert_eq!(serde_json::to_value(severity).unwrap(), severity.as_str());
         }
         for state in [FindingState::Open, FindingState::Update, FindingState::Close] {

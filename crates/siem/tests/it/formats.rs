@@ -30,9 +30,18 @@ fn ocsf_events() {
     assert_binary_snapshot!("ocsf.json", text.into_bytes());
 }
 
+/// Findings too long for a message: one has to leave out some of its evidence, the other all it can.
+fn too_long() -> [Finding; 2] {
+    let [mut some, mut all] = [samples().swap_remove(0), samples().swap_remove(0)];
+    some.exemplars = vec![some.exemplars[0].clone(); 5];
+    some.exemplars[3].operation = Some(format!("GET /{}", "segment/".repeat(300)));
+    all.explanation = "A very long sentence. ".repeat(250);
+    [some, all]
+}
+
 #[test]
 fn syslog_messages() {
-    let messages = samples().into_iter().zip(1..);
+    let messages = samples().into_iter().chain(too_long()).zip(1..);
     let lines = messages.map(|(finding, i)| rfc5424(&finding, &context(), FACILITY_LOG_AUDIT, i));
     assert_binary_snapshot!("rfc5424.log", lines.flat_map(|line| [line, b"\n".to_vec()].concat()).collect());
 }
