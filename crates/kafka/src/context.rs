@@ -21,8 +21,8 @@ pub(crate) struct Ears {
     refusal: Arc<Refusal>,
 }
 
-/// The latest refusal of our credentials, if there was one: such errors come outside of any record, whose
-/// own error is then just "timed out".
+/// The latest refusal of our credentials, if there was one since anything went well: such errors come
+/// outside of any record, whose own error is then just "timed out", and librdkafka tells each only once.
 #[derive(Debug, Default)]
 pub(crate) struct Refusal(AtomicI32);
 
@@ -56,10 +56,13 @@ impl ClientContext for Ears {
     }
 
     fn error(&self, error: KafkaError, text: &str) {
-        if let Some(code) = error.rdkafka_error_code()
-            && is_refusal(code)
-        {
-            self.refusal.0.store(code as i32, Ordering::Relaxed);
+        match error.rdkafka_error_code() {
+            Some(code) if is_refusal(code) => self.refusal.0.store(code as i32, Ordering::Relaxed),
+            // A broker that does not like our certificate says so on an open connection.
+            _ if text.contains("SSL alert") || text.contains("certificate") => {
+                self.refusal.0.store(RDKafkaErrorCode::SSL as i32, Ordering::Relaxed);
+            }
+            _ => {}
         }
         self.hear("ERROR", text);
     }
@@ -150,6 +153,11 @@ mod tests {
         refusal.forget();
         assert_eq!(refusal.heard(), None);
         ears.error(KafkaError::Global(RDKafkaErrorCode::SSL), "handshake");
+        assert!(refusal.heard().unwrap().contains("certificates"));
+        refusal.forget();
+        let alert =
+            "Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42";
+        ears.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), alert);
         assert!(refusal.heard().unwrap().contains("certificates"));
     }
 }

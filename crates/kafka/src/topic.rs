@@ -7,7 +7,7 @@ use futures::future::join_all;
 use lapwing_telemetry::{Finding, FindingSink, PublishError, Publishing};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::context::{Ears, Refusal, is_refusal};
 use crate::record::{self, Encoding};
@@ -71,7 +71,12 @@ impl FindingsTopic {
             Ok(()) => {}
             Err(NotSeen::Missing) => return Err(KafkaError::NoTopic { topic: topic.settings.topic }),
             Err(NotSeen::Unknown(reason)) => {
-                warn!(sink = topic.settings.name, reason, "brokers cannot be asked for the topic yet");
+                let sink = &topic.settings.name;
+                if let Some(hint) = topic.refusal.heard() {
+                    error!(sink, hint, "brokers refuse us; findings are kept");
+                } else {
+                    warn!(sink, reason, "brokers cannot be reached yet");
+                }
             }
         }
         topic.producer = Some(client);
@@ -87,7 +92,6 @@ impl FindingsTopic {
         if findings.is_empty() {
             return Ok(());
         }
-        self.refusal.forget();
         // Taken out while in use: if this future is dropped, so is the producer, with all it has under way.
         let client = match self.producer.take() {
             Some(client) => client,
@@ -105,7 +109,14 @@ impl FindingsTopic {
         let mut start = 0;
         while start < findings.len() {
             let end = start + distinct_ids(&findings[start..]);
-            let reports = self.produce(&client, &findings[start..end]).await;
+            let mut reports = self.produce(&client, &findings[start..end]).await;
+            // A broker rejects a batch whole. Alone, each of its records shows what it is.
+            let together = end - start > 1;
+            for (report, at) in reports.iter_mut().zip(start..).filter(|_| together) {
+                if *report == Report::Rejected {
+                    *report = self.produce(&client, &findings[at..=at]).await.remove(0);
+                }
+            }
             if let Some(error) = sort_out(&reports, start, &mut rejected) {
                 // A fatal error ends an idempotent producer; the next publication makes a new one.
                 if client.fatal_error().is_none() {
@@ -177,6 +188,7 @@ impl FindingsTopic {
         match asked.await {
             Ok(Ok(true)) => {
                 self.seen = true;
+                self.refusal.forget();
                 Ok(())
             }
             Ok(Ok(false)) => Err(NotSeen::Missing),

@@ -241,6 +241,20 @@ async fn a_large_finding_passes_and_a_too_large_one_is_rejected_alone() {
 }
 
 #[tokio::test]
+async fn records_whose_batch_the_broker_rejects_are_produced_alone() {
+    let cluster = cluster();
+    let mut topic = connect(&cluster).await;
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+    topic.publish(&distinct(20)).await.unwrap();
+    assert_eq!(stored(&cluster), 20);
+
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+    let error = topic.publish(&distinct(1)).await.unwrap_err();
+    assert!(matches!(&error, PublishError::Rejected { which, .. } if which == &[0]), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_publication_given_up_half_way_leaves_nothing_under_way() {
     let cluster = cluster();
     let mut topic = connect(&cluster).await;

@@ -293,3 +293,45 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
         acknowledged = stats.produced;
     }
 }
+
+/// Run by [`a_disk_that_is_full_in_the_middle_of_an_append_keeps_what_was_acknowledged`] as a process of its
+/// own, in which no file may grow beyond a limit.
+#[tokio::test]
+async fn appends_until_the_disk_is_full() {
+    let Some(folder) = std::env::var_os("LAPWING_TEST_FULL_DISK") else {
+        return;
+    };
+    let (mut sink, mut reader) = open(Path::new(&folder));
+    let mut acknowledged = 0;
+    let busy = loop {
+        let some = numbered(acknowledged + 3).split_off(acknowledged as usize);
+        match sink.publish(&some).await {
+            Ok(()) => acknowledged += 3,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(busy, PublishError::Busy { delivered: 0, .. }), "{busy:?}");
+    assert!(acknowledged > 0);
+    let again = sink.publish(&numbered(3)).await;
+    assert!(matches!(again, Err(PublishError::Busy { .. })), "{again:?}");
+    let expect: Vec<u32> = (1..=acknowledged).collect();
+    assert_eq!(take(&mut reader, usize::MAX).await, expect);
+    writeln!(std::io::stdout(), "held {acknowledged}").unwrap();
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_of_an_append_keeps_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    // 24 blocks of 512 bytes; with the signal ignored, a longer write ends short and then with an error.
+    let output = Command::new("sh")
+        .args(["-c", r#"trap '' XFSZ; ulimit -f 24; exec "$0" "$@""#])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "spool::appends_until_the_disk_is_full", "--nocapture"])
+        .env("LAPWING_TEST_FULL_DISK", folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("held "), "{text}");
+    let segment = fs::metadata(segments(folder.path()).swap_remove(0)).unwrap().len();
+    assert!(segment < 24 * 512, "the part that got in was taken out again: {segment}");
+}
