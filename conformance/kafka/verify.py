@@ -1,6 +1,7 @@
 """Compares what a topic holds with the findings file that lapwing wrote beside it.
 
     python verify.py BROKER TOPIC FINDINGS.ndjson AT_LEAST
+    python verify.py BROKER TOPIC FINDINGS.ndjson complete    exit code 0 once all have arrived
 """
 
 import collections
@@ -14,18 +15,23 @@ import outputs
 
 
 def main():
-    broker, topic, path, at_least = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-    revisions = outputs.findings(path)
-    written = {(f["id"], f["revision"]): f for f in revisions}
-    check(f"lapwing found what was to be found ({len(written)} revisions)", len(written) >= at_least)
+    broker, topic, path, at_least = sys.argv[1:5]
+    written = {(f["id"], f["revision"]): f for f in outputs.findings(path)}
     messages = everything(broker, topic)
+    if at_least == "complete":
+        sys.exit(0 if len(messages) >= len(written) else 1)
+    strangers = {f["source"] for f in written.values() if f["kind"] == "new_pair"}
+    equal("lapwing found each new pair", len(strangers), int(at_least))
     seen = collections.Counter()
-    keys_right, same = True, True
+    keys_right, headers_right, same = True, True, True
     for message in messages:
         value = json.loads(message.value())
         identity = (value.get("id"), value.get("revision"))
         seen[identity] += 1
         keys_right &= message.key() is not None and message.key().decode() == value.get("id")
+        headers = dict(message.headers() or [])
+        headers_right &= headers.get("ce_id", b"").decode() == f"{identity[0]}.{identity[1]}"
+        headers_right &= headers.get("content-type") == b"application/json"
         same &= written.get(identity) == value
     missing, extra = written.keys() - seen.keys(), seen.keys() - written.keys()
     check("every finding revision is in the topic", not missing, f"{len(missing)} of {len(written)} missing")
@@ -39,7 +45,7 @@ def main():
         value = json.loads(message.value())
         order[value.get("id")].append(value.get("revision"))
     check("the revisions of a finding are in order", all(o == sorted(o) for o in order.values()))
-    equal("no message is without a type", sum(1 for m in messages if not dict(m.headers() or [])), 0)
+    check("the headers of each name the revision and the content type", messages and headers_right)
     finish()
 
 
