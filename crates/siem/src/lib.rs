@@ -1,4 +1,4 @@
-//! A [`Finding`](lapwing_telemetry::Finding) in a SIEM's format, delivered.
+//! A [`Finding`] in a SIEM's format, delivered.
 //!
 //! ```text
 //!   detect ──► SpooledSink ──append, fdatasync──► spool on disk ──► deliver() ──► any FindingSink
