@@ -34,6 +34,7 @@ pub mod attributes;
 mod context;
 mod decode;
 mod derive;
+pub mod door;
 mod inventory;
 mod json;
 mod mesh;

@@ -1,5 +1,7 @@
 //! The door through real sockets. What this does not prove: what decode makes of the bodies.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod busy;
 mod connections;
 mod grpc;
@@ -24,8 +26,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic_types::StatusExt;
 
-pub const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-pub const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// Free ports on loopback, and a retry delay that nothing else could produce.
 fn settings() -> DoorSettings {
@@ -181,7 +183,8 @@ impl Replied {
 
 /// Posts `body` with its length, over a new connection.
 async fn post(address: Option<SocketAddr>, path: &str, headers: &str, body: &[u8]) -> Replied {
-    let head = format!("POST {path} HTTP/1.1\r\nhost: lapwing\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: lapwing\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
     send(address, &[head.as_bytes(), body].concat()).await
 }
 

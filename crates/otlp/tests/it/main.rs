@@ -1,4 +1,5 @@
 //! Decoding from outside: what real and made-up telemetry becomes.
 
 mod dataset;
+mod door;
 mod help;

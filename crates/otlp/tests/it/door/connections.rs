@@ -6,6 +6,7 @@ use std::time::Duration;
 use lapwing_otlp::door::{DoorError, DoorSettings, Refusal, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tonic::Code;
 
 use super::{TRACES, accepted, call, eventually, exchange, framed, open_with, post, settings};
 
@@ -38,8 +39,8 @@ async fn a_port_in_use_is_named_with_a_hint() {
     ] {
         let error = open(door_settings).await.unwrap_err();
         assert!(matches!(error, DoorError::PortBusy { address: named } if named == address));
-        let message = error.to_string().replace(&address.to_string(), "ADDRESS");
-        insta::assert_snapshot!(message, @"listen for OTLP on ADDRESS: the port is in use; stop the other process or set another endpoint");
+        let hint = "the port is in use; stop the other process or set another endpoint";
+        assert_eq!(error.to_string(), format!("listen for OTLP on {address}: {hint}"));
     }
 }
 
@@ -83,7 +84,7 @@ async fn closing_answers_what_was_admitted_and_then_frees_the_ports() {
         assert!(arrival.answer.is_awaited());
         arrival.answer.send(accepted());
     }
-    assert_eq!(called.await.unwrap().status.code(), tonic::Code::Ok);
+    assert_eq!(called.await.unwrap().status.code(), Code::Ok);
     assert_eq!(replied.await.unwrap().status, 200);
     assert_eq!(closing.await.unwrap(), 0);
     assert!(arrivals.recv().await.is_none(), "the log may end now");
@@ -152,12 +153,17 @@ async fn an_old_connection_is_asked_to_reconnect_and_loses_nothing() {
     let door_settings = DoorSettings { max_connection_age: Duration::from_millis(50), ..settings() };
     let door = open_with(door_settings, accepted()).await;
     let mut client = TraceServiceClient::new(super::grpc::channel(&door).await);
-    let mut n_sent = 0;
+    let mut n_acknowledged = 0;
     while door.stats().connections.load(Ordering::Relaxed) < 4 {
-        client.export(super::grpc::spans(10)).await.unwrap();
-        n_sent += 1;
+        match client.export(super::grpc::spans(10)).await {
+            Ok(_) => n_acknowledged += 1,
+            // The client had chosen the connection just before it was told; OTLP senders retry both.
+            Err(status) => {
+                assert!([Code::Cancelled, Code::Unavailable].contains(&status.code()), "{status:?}");
+            }
+        }
     }
-    assert_eq!(door.stats().accepted.load(Ordering::Relaxed), n_sent);
+    assert_eq!(door.stats().accepted.load(Ordering::Relaxed), n_acknowledged);
 }
 
 #[tokio::test]

@@ -68,8 +68,9 @@ async fn logs_are_told_apart_from_traces() {
     let mut client = LogsServiceClient::new(channel(&door).await);
     let record = LogRecord { observed_time_unix_nano: 7, ..LogRecord::default() };
     let scope_logs = vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }];
-    let request =
-        ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }],
+    };
     let sent = request.clone();
     let answered = tokio::spawn(async move { client.export(sent).await });
     let arrival = arrivals.recv().await.unwrap();

@@ -66,8 +66,7 @@ async fn bombs_are_refused_for_good_in_bounded_memory() {
 async fn a_single_bomb_is_too_large_and_not_busy() {
     let door = open_with(settings(), accepted()).await;
     for (coding, bomb) in [("gzip", gzip_bomb()), ("zstd", zstd_bomb())] {
-        let called =
-            call(door.grpc_address(), TRACES, &[("grpc-encoding", coding)], framed(1, &bomb)).await;
+        let called = call(door.grpc_address(), TRACES, &[("grpc-encoding", coding)], framed(1, &bomb)).await;
         assert_eq!((called.status.code(), called.retry_delay()), (Code::InvalidArgument, None), "{coding}");
         let headers = format!("{PROTOBUF}content-encoding: {coding}\r\n");
         let replied = post(door.http_address(), "/v1/traces", &headers, &bomb).await;

@@ -11,7 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use super::{TRACES, accepted, answer_all, call, exchange, framed, open_with, post, read_reply, send, settings};
+use super::{
+    TRACES, accepted, answer_all, call, exchange, framed, open_with, post, read_reply, send, settings,
+};
 
 const PROTOBUF: &str = "content-type: application/x-protobuf\r\n";
 const JSON: &str = "content-type: application/json; charset=utf-8\r\n";
@@ -141,7 +143,9 @@ async fn a_body_longer_than_the_limit_is_413_however_it_comes() {
     let door = open_with(DoorSettings { max_request_bytes: 100_000, ..settings() }, accepted()).await;
     let address = door.http_address();
     let long = vec![b'x'; 100_001];
-    let chunked = format!("POST /v1/traces HTTP/1.1\r\nhost: l\r\n{PROTOBUF}transfer-encoding: chunked\r\n\r\n186a1\r\n");
+    let chunked = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: l\r\n{PROTOBUF}transfer-encoding: chunked\r\n\r\n186a1\r\n"
+    );
     let gzip_headers = format!("{PROTOBUF}content-encoding: gzip\r\n");
     for replied in [
         post(address, "/v1/traces", PROTOBUF, &long).await,
@@ -161,8 +165,10 @@ async fn a_connection_goes_on_after_a_refused_body() {
     let door = open_with(settings(), accepted()).await;
     let mut stream = TcpStream::connect(door.http_address().unwrap()).await.unwrap();
     let body = vec![b'x'; 1 << 20];
-    for (path, status) in [("/v1/metrics", 404), ("/v1/traces", 200), ("/v1/metrics", 404), ("/v1/logs", 200)] {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: l\r\ncontent-length: {}\r\n{PROTOBUF}\r\n", body.len());
+    for (path, status) in [("/v1/metrics", 404), ("/v1/traces", 200), ("/v1/metrics", 404), ("/v1/logs", 200)]
+    {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: l\r\ncontent-length: {}\r\n{PROTOBUF}\r\n", body.len());
         let replied = exchange(&mut stream, &[head.as_bytes(), &body].concat()).await;
         assert_eq!(replied.status, status, "{path}");
     }
