@@ -267,7 +267,7 @@ impl Door {
             // Either it ended, or it is cut below when `self` is dropped.
             drop(tokio::time::timeout_at(ends_at, task).await);
         }
-        self.shared.stats.open_connections()
+        self.shared.stats.open_connections.load(Ordering::Relaxed)
     }
 }
 
@@ -353,10 +353,24 @@ fn check(settings: &DoorSettings) -> Result<(), DoorError> {
         "max_in_flight_requests and max_connections must be at least 1"
     } else if settings.max_queued_requests == 0 || settings.max_streams_per_connection == 0 {
         "max_queued_requests and max_streams_per_connection must be at least 1"
+    } else if !durations(settings).all(|duration| SHORTEST <= duration && duration <= LONGEST) {
+        "timeouts, intervals, ages and retry_after must be between 1 ms and 365 days"
     } else {
         return Ok(());
     };
     Err(DoorError::Settings { reason })
+}
+
+fn durations(settings: &DoorSettings) -> impl Iterator<Item = Duration> {
+    let of_door = [
+        settings.request_timeout,
+        settings.body_idle_timeout,
+        settings.first_request_timeout,
+        settings.idle_timeout,
+        settings.max_connection_age,
+        settings.retry_after,
+    ];
+    of_door.into_iter().chain(settings.tls.as_ref().map(|tls| tls.reload_interval))
 }
 
 async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, DoorError> {
@@ -368,6 +382,10 @@ async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, Socket
     let bound = listener.local_addr().map_err(|source| DoorError::Bind { address, source })?;
     Ok(Some((listener, bound)))
 }
+
+/// Below, loops would spin; above, moments in time would overflow.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Said to senders of metrics and profiles.
 const TRACES_AND_LOGS: &str = "lapwing takes traces and logs only; send metrics and profiles elsewhere";

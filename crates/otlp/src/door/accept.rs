@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::admission::take;
 use super::stats::{DoorStats, count};
 use super::{DoorSettings, Shared, grpc, http as plain_http};
 
@@ -51,6 +52,7 @@ pub(super) async fn serve(
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Either the peer has gone already, or the process is out of file descriptors.
+                count(&shared.stats.accept_failures);
                 tracing::debug!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -85,7 +87,7 @@ impl Open {
     /// Counts a new connection in, unless there are too many.
     fn count(shared: &Shared) -> Option<Open> {
         let stats = &shared.stats;
-        if stats.open_connections() >= shared.settings.max_connections as u64 {
+        if !take(&stats.open_connections, 1, shared.settings.max_connections as u64) {
             count(&stats.connections_refused);
             return None;
         }
@@ -96,7 +98,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        count(&self.stats.connections_ended);
+        self.stats.open_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -44,6 +44,13 @@ impl Ticket {
         self.bytes += more;
         Ok(())
     }
+
+    /// Lowers this request's share to `bytes`, if it has more.
+    pub(super) fn settle(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes as u64);
+        self.bytes -= less;
+        self.stats.in_flight_bytes.fetch_sub(less, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Ticket {
@@ -54,7 +61,7 @@ impl Drop for Ticket {
 }
 
 /// Adds `amount` unless that would pass `limit`.
-fn take(used: &AtomicU64, amount: u64, limit: u64) -> bool {
+pub(super) fn take(used: &AtomicU64, amount: u64, limit: u64) -> bool {
     let add = |now: u64| now.checked_add(amount).filter(|sum| *sum <= limit);
     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
 }
@@ -64,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_only_grows_up_to_the_limit_and_is_given_back_whole() {
+    fn a_share_grows_up_to_the_limit_and_is_given_back_whole() {
         let stats = Arc::new(DoorStats::default());
         stats.in_flight_requests.store(1, Ordering::Relaxed);
         let settings = DoorSettings { max_in_flight_bytes: 100, ..DoorSettings::default() };
@@ -74,6 +81,9 @@ mod tests {
         assert_eq!(stats.in_flight_bytes.load(Ordering::Relaxed), 60);
         assert_eq!(ticket.cover(101, &settings).unwrap_err().refusal, Refusal::TooManyBytes);
         ticket.cover(100, &settings).unwrap();
+        ticket.settle(70);
+        ticket.settle(80);
+        assert_eq!(stats.in_flight_bytes.load(Ordering::Relaxed), 70);
         drop(ticket);
         assert_eq!(stats.in_flight_bytes.load(Ordering::Relaxed), 0);
         assert_eq!(stats.in_flight_requests.load(Ordering::Relaxed), 0);

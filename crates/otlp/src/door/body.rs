@@ -115,14 +115,18 @@ impl<'a> Gathering<'a> {
 
     /// Ends the body and hands it over with its ticket.
     pub(super) fn finish(self) -> Result<(Bytes, Ticket), Refused> {
-        let body = match self.form {
-            Form::Plain { bytes: Plain::One(piece), .. } => piece,
-            Form::Plain { bytes: Plain::Joined(bytes), .. } => Bytes::from(bytes),
-            Form::Inflating { inflater, output, .. } if inflater.is_whole() => Bytes::from(output),
+        let Gathering { shared, mut ticket, form, .. } = self;
+        let (occupied, body) = match form {
+            Form::Plain { bytes: Plain::One(piece), .. } => (piece.len(), piece),
+            Form::Plain { bytes: Plain::Joined(bytes), .. } => (bytes.capacity(), Bytes::from(bytes)),
+            Form::Inflating { inflater, output, .. } if inflater.is_whole() => {
+                (output.capacity(), Bytes::from(output))
+            }
             Form::Inflating { .. } => return Err(Corrupt.into()),
         };
-        self.shared.stats.body_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-        Ok((body, self.ticket))
+        ticket.settle(occupied);
+        shared.stats.body_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+        Ok((body, ticket))
     }
 }
 
@@ -174,7 +178,9 @@ fn inflate(
     loop {
         if output.len() == output.capacity() {
             let wanted = (2 * output.capacity()).max(FIRST_OUTPUT_BYTES).min(most);
-            ticket.cover(wanted.min(shared.settings.max_request_bytes), &shared.settings)?;
+            let occupied = wanted + inflater.window_bytes(wanted);
+            // A limit that fits the body but not the window must not be "busy" for ever.
+            ticket.cover(occupied.min(shared.settings.max_in_flight_bytes), &shared.settings)?;
             output.reserve_exact(wanted - output.len());
         }
         inflater.step(&mut part, output)?;

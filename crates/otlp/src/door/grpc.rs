@@ -195,3 +195,98 @@ fn refusal(refused: &Refused) -> Response<Reply> {
 
 /// A compression flag and a big-endian length precede every gRPC message.
 const PREFIX_BYTES: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+    use proptest::prelude::*;
+    use tokio::sync::mpsc;
+
+    use super::super::{Arrival, DoorSettings};
+    use super::*;
+
+    /// A body that arrives in these pieces.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Pieces {
+        fn cut(bytes: &[u8], at: &[prop::sample::Index]) -> Pieces {
+            let mut cuts: Vec<_> = at.iter().map(|idx| idx.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            Pieces(cuts.windows(2).map(|ends| Bytes::copy_from_slice(&bytes[ends[0]..ends[1]])).collect())
+        }
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    /// Reads one message as a request's would be, and checks that its ticket is given back.
+    fn read(body: Pieces, compression: Option<Compression>, limit: usize) -> Result<Bytes, Refusal> {
+        let (queue, _arrivals) = mpsc::channel::<Arrival>(1);
+        let settings = DoorSettings { max_request_bytes: limit, ..DoorSettings::default() };
+        let stats = Arc::default();
+        let shared = Shared { settings, stats, queue, refusing: AtomicBool::new(false) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let deadline = Instant::now() + shared.settings.request_timeout;
+            let ticket = shared.admit().unwrap();
+            let (message, _ticket) = read_message(body, &shared, ticket, compression, deadline).await?;
+            assert!(shared.stats.in_flight_bytes.load(Ordering::Relaxed) >= message.len() as u64);
+            Ok(message)
+        });
+        assert_eq!(shared.stats.in_flight_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(shared.stats.in_flight_requests.load(Ordering::Relaxed), 0);
+        outcome.map_err(|refused: Refused| refused.refusal)
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_the_same_however_its_bytes_are_cut(
+            message in prop::collection::vec(any::<u8>(), 0..500),
+            n_repeats in 1..200usize,
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+            is_compressed: bool,
+        ) {
+            let message = message.repeat(n_repeats);
+            let wire = if is_compressed { zstd::encode_all(&message[..], 1).unwrap() } else { message.clone() };
+            let framed = [&[u8::from(is_compressed)], &(wire.len() as u32).to_be_bytes()[..], &wire].concat();
+            let limit = message.len().max(wire.len()).max(1);
+            let whole = read(Pieces::cut(&framed, &cuts), Some(Compression::Zstd), limit).unwrap();
+            prop_assert!(whole == message);
+            if message.len() > 1 {
+                let refused = read(Pieces::cut(&framed, &cuts), Some(Compression::Zstd), message.len() - 1);
+                prop_assert_eq!(refused.unwrap_err(), Refusal::TooLarge);
+            }
+        }
+
+        #[test]
+        fn strange_bytes_are_refused_for_good(
+            bytes in prop::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..40),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+            is_gzip: bool,
+        ) {
+            let compression = if is_gzip { Compression::Gzip } else { Compression::Zstd };
+            if let Err(refusal) = read(Pieces::cut(&bytes, &cuts), Some(compression), 1 << 20) {
+                prop_assert!([Refusal::Malformed, Refusal::TooLarge].contains(&refusal));
+            } else {
+                prop_assert_eq!(bytes[0], 0, "nothing this short inflates by chance");
+            }
+        }
+    }
+}

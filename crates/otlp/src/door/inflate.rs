@@ -91,6 +91,15 @@ impl Inflater {
         Ok(())
     }
 
+    /// What the decompressor itself occupies beside `n_output` bytes of output: zstd copies everything
+    /// it may refer back to, gzip's 32 KiB do not count.
+    pub(super) fn window_bytes(&self, n_output: usize) -> usize {
+        match self.engine {
+            Engine::Gzip { .. } => 0,
+            Engine::Zstd(_) => n_output.min(1 << MAX_ZSTD_WINDOW_LOG),
+        }
+    }
+
     /// Whether the input so far is complete.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::refusal::Refusal;
 
-/// Counters since the door opened, and two gauges. Reading them never waits.
+/// Counters since the door opened, and three gauges. Reading them never waits.
 #[derive(Debug, Default)]
 pub struct DoorStats {
     /// Requests over gRPC, whatever became of them.
@@ -27,12 +27,14 @@ pub struct DoorStats {
     pub in_flight_requests: AtomicU64,
     /// Connections accepted.
     pub connections: AtomicU64,
-    /// Connections ended, for whatever reason.
-    pub connections_ended: AtomicU64,
+    /// Gauge: connections open now, at most `max_connections`.
+    pub open_connections: AtomicU64,
     /// Connections closed unserved because `max_connections` was reached.
     pub connections_refused: AtomicU64,
     /// Connections closed because no whole request header came in time.
     pub connections_silent: AtomicU64,
+    /// Times that the system had no connection to give: usually out of file descriptors.
+    pub accept_failures: AtomicU64,
     /// TLS handshakes that failed: no or a wrong client certificate, plain text, or too slow.
     pub tls_failures: AtomicU64,
     /// Times that changed TLS files were taken into use.
@@ -46,12 +48,6 @@ impl DoorStats {
     /// Requests refused for this reason.
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize].load(Ordering::Relaxed)
-    }
-
-    /// Connections open now.
-    pub fn open_connections(&self) -> u64 {
-        let ended = self.connections_ended.load(Ordering::Relaxed);
-        self.connections.load(Ordering::Relaxed).saturating_sub(ended)
     }
 
     pub(super) fn count_refused(&self, refusal: Refusal) {

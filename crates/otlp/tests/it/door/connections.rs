@@ -55,6 +55,8 @@ async fn contradicting_settings_are_refused_by_name() {
     check(DoorSettings { max_request_bytes: 65 << 20, ..settings() }, "max_in_flight_bytes").await;
     check(DoorSettings { max_in_flight_requests: 0, ..settings() }, "max_in_flight_requests").await;
     check(DoorSettings { max_queued_requests: 0, ..settings() }, "max_queued_requests").await;
+    check(DoorSettings { idle_timeout: Duration::ZERO, ..settings() }, "1 ms").await;
+    check(DoorSettings { max_connection_age: Duration::MAX, ..settings() }, "365 days").await;
 }
 
 #[tokio::test]
@@ -113,7 +115,7 @@ async fn a_connection_too_many_is_closed_and_counted() {
     assert_eq!(door.stats().connections_refused.load(Ordering::Relaxed), 1);
     assert_eq!(exchange(&mut first, REQUEST).await.status, 200);
     drop(first);
-    eventually(|| door.stats().open_connections() == 0).await;
+    eventually(|| door.stats().open_connections.load(Ordering::Relaxed) == 0).await;
     assert_eq!(post(door.http_address(), "/v1/traces", PROTOBUF, b"abc").await.status, 200);
 }
 
@@ -173,7 +175,7 @@ async fn a_sender_that_leaves_gives_back_nothing_until_its_answer_is_dropped() {
     stream.write_all(REQUEST).await.unwrap();
     let arrival = arrivals.recv().await.unwrap();
     drop(stream);
-    eventually(|| door.stats().open_connections() == 0).await;
+    eventually(|| door.stats().open_connections.load(Ordering::Relaxed) == 0).await;
     assert!(!arrival.answer.is_awaited());
     assert_eq!(door.stats().in_flight_bytes.load(Ordering::Relaxed), 3);
     arrival.answer.send(accepted());

@@ -213,6 +213,27 @@ async fn mixed_up_ports_work_all_the_same() {
 }
 
 #[tokio::test]
+async fn http_2_without_tls_is_spoken_too() {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let door = open_with(settings(), accepted()).await;
+    let stream = TcpStream::connect(door.http_address().unwrap()).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (path, status) in [("/v1/traces", 200), ("/v1/metrics", 404)] {
+        let request = ::http::Request::post(format!("http://lapwing{path}"))
+            .header("content-type", "application/json")
+            .body(Full::new(bytes::Bytes::from_static(b"{}")))
+            .unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        assert_eq!((head.status.as_u16(), body.first()), (status, Some(&b'{')));
+    }
+}
+
+#[tokio::test]
 async fn an_early_reply_needs_no_whole_body() {
     let door = open_with(settings(), accepted()).await;
     door.refuse();

@@ -157,7 +157,7 @@ async fn a_handshake_that_stalls_is_cut() {
     let door = open_with(door_settings, accepted()).await;
     let _silent = TcpStream::connect(door.http_address().unwrap()).await.unwrap();
     eventually(|| door.stats().tls_failures.load(Ordering::Relaxed) == 1).await;
-    eventually(|| door.stats().open_connections() == 0).await;
+    eventually(|| door.stats().open_connections.load(Ordering::Relaxed) == 0).await;
 }
 
 #[tokio::test]
