@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapwing_telemetry::{EventTime, FindingState};
 use lapwing_training::backtest::{GRACE, Report, Revision, load_revisions, score};
-use lapwing_training::labels::{Incident, Labels, Timeline, load_labels};
+use lapwing_training::{Incident, Labels, Timeline, load_labels};
 use serde::Deserialize;
 
 fn path(below_root: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lapwing_training::manifest::{Manifest, ManifestError, data_hash};
+use lapwing_training::{Manifest, ManifestError, data_hash};
 
 fn mesh() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/mesh")
