@@ -1,8 +1,8 @@
 """Sends traces and access logs to the Collector at an even pace and writes down what it accepted.
 
-    python load.py PORT SECONDS OUT.json     until SECONDS are over or SIGTERM; 40 requests of 25 a second
-    python load.py PORT --recording RAW_DIR OUT.bin
-        sends a recording once, in order of arrival, and writes the same requests as plain frames
+python load.py PORT SECONDS OUT.json     until SECONDS are over or SIGTERM; 40 requests of 25 a second
+python load.py PORT --recording RAW_DIR OUT.bin
+    sends a recording once, in order of arrival, and writes the same requests as plain frames
 """
 
 import json

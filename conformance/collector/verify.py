@@ -1,8 +1,8 @@
 """The two halves of collector.sh.
 
-    python verify.py delivery SENT.json ARCHIVE COLLECTOR.log     nothing lost, nothing dropped
-    python verify.py complete SENT.json ARCHIVE                   exit code 0 once all has arrived
-    python verify.py forms FOLDER                                 the forms' findings are the same
+python verify.py delivery SENT.json ARCHIVE COLLECTOR.log     nothing lost, nothing dropped
+python verify.py complete SENT.json ARCHIVE                   exit code 0 once all has arrived
+python verify.py forms FOLDER                                 the forms' findings are the same
 """
 
 import json

@@ -1,6 +1,6 @@
 """Sends from several threads until SIGTERM and writes down every span id that was acknowledged.
 
-    python load.py GRPC_PORT OUT.json
+python load.py GRPC_PORT OUT.json
 """
 
 import json
@@ -40,7 +40,14 @@ def main():
     for thread in threads:
         thread.join()
     with open(out, "w") as file:
-        json.dump({"planted": PLANTED, "acknowledged": [i.hex() for i in acknowledged], "unanswered": [i.hex() for i in unanswered]}, file)
+        json.dump(
+            {
+                "planted": PLANTED,
+                "acknowledged": [i.hex() for i in acknowledged],
+                "unanswered": [i.hex() for i in unanswered],
+            },
+            file,
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ def main():
     twice = rows - len(seen)
     check("no row was archived twice", twice == 0, f"{twice} of {rows}")
     planted = sent["planted"].encode()
-    files = [str(path) for path in pathlib.Path(sys.argv[3]).rglob("*") if path.is_file() and planted in path.read_bytes()]
+    files = [
+        str(path) for path in pathlib.Path(sys.argv[3]).rglob("*") if path.is_file() and planted in path.read_bytes()
+    ]
     check("the planted e-mail address is in no file lapwing wrote", not files, str(files))
     finish()
 

@@ -1,7 +1,7 @@
 """Compares what a topic holds with the findings file that lapwing wrote beside it.
 
-    python verify.py BROKER TOPIC FINDINGS.ndjson AT_LEAST
-    python verify.py BROKER TOPIC FINDINGS.ndjson complete    exit code 0 once all have arrived
+python verify.py BROKER TOPIC FINDINGS.ndjson AT_LEAST
+python verify.py BROKER TOPIC FINDINGS.ndjson complete    exit code 0 once all have arrived
 """
 
 import collections

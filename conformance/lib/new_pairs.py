@@ -1,7 +1,7 @@
 """Makes lapwing find things: a pair it learns, then pairs it has never seen.
 
-    python new_pairs.py PORT learn SECONDS        one pair, steadily, for as long as lapwing learns
-    python new_pairs.py PORT appear FIRST COUNT   calls of COUNT new pairs, numbered from FIRST
+python new_pairs.py PORT learn SECONDS        one pair, steadily, for as long as lapwing learns
+python new_pairs.py PORT appear FIRST COUNT   calls of COUNT new pairs, numbered from FIRST
 """
 
 import sys

@@ -125,9 +125,7 @@ def _inbound_listener(folder, workload):
         )
     }
     inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-    manager = _connection_manager(
-        workload, "inbound", policy, routes, forward_client_cert_details="APPEND_FORWARD"
-    )
+    manager = _connection_manager(workload, "inbound", policy, routes, forward_client_cert_details="APPEND_FORWARD")
     return {
         "name": "virtualInbound",
         "address": _socket(workload.address, INBOUND_PORT),

@@ -1,6 +1,6 @@
 """Compares what lapwing wrote with what was done to the mesh.
 
-    python verify.py TRUTH.json ARCHIVE FINDINGS.ndjson METRICS.txt DATA
+python verify.py TRUTH.json ARCHIVE FINDINGS.ndjson METRICS.txt DATA
 """
 
 import json
@@ -71,9 +71,7 @@ def incidents_are_found(truth, revisions):
         wanted = {(kind, source, destination)}
         allowed = wanted | CONSEQUENCES.get(kind, set())
         during = [
-            f
-            for f in first.values()
-            if incident["begin"] - 15 <= seconds(f["opened_at"]) <= incident["end"] + SLACK_S
+            f for f in first.values() if incident["begin"] - 15 <= seconds(f["opened_at"]) <= incident["end"] + SLACK_S
         ]
         seen = {(f["kind"], f["source"], f["destination"]) for f in during}
         check(f"the incident {kind} of {source} -> {destination} became a finding", wanted <= seen, f"saw {seen}")

@@ -1,7 +1,7 @@
 """What a sender sees when lapwing takes a part, nothing, or has no room.
 
-    python refusals.py good GRPC_PORT HTTP_PORT      bad data and bad items
-    python refusals.py busy GRPC_PORT HTTP_PORT SENT.json   while there is room for one request at a time
+python refusals.py good GRPC_PORT HTTP_PORT      bad data and bad items
+python refusals.py busy GRPC_PORT HTTP_PORT SENT.json   while there is room for one request at a time
 """
 
 import gzip
@@ -95,10 +95,22 @@ def busy(grpc_port, http, out):
         stop.set()
         for press in pressing:
             press.result()
-    check("a busy lapwing refuses over gRPC with a retryable code", seen["grpc"] and seen["grpc"][0] in otlp.RETRYABLE, str(seen["grpc"]))
+    check(
+        "a busy lapwing refuses over gRPC with a retryable code",
+        seen["grpc"] and seen["grpc"][0] in otlp.RETRYABLE,
+        str(seen["grpc"]),
+    )
     check("and says by RetryInfo how long to wait", seen["grpc"] and seen["grpc"][1], str(seen["grpc"]))
-    check("a busy lapwing refuses over HTTP with 429 or 503", seen["http"] and seen["http"][0] in (429, 503), str(seen["http"]))
-    check("and says by Retry-After how long to wait", seen["http"] and seen["http"][1] and int(seen["http"][1]) > 0, str(seen["http"]))
+    check(
+        "a busy lapwing refuses over HTTP with 429 or 503",
+        seen["http"] and seen["http"][0] in (429, 503),
+        str(seen["http"]),
+    )
+    check(
+        "and says by Retry-After how long to wait",
+        seen["http"] and seen["http"][1] and int(seen["http"][1]) > 0,
+        str(seen["http"]),
+    )
 
     # The SDK's own exporters against the same pressure: they wait as told and lose nothing.
     exporters = [GrpcSpans(endpoint=f"127.0.0.1:{grpc_port}", insecure=True, timeout=60) for _ in range(4)]
@@ -111,7 +123,9 @@ def busy(grpc_port, http, out):
 
 
 def push(number, exporter):
-    provider = TracerProvider(resource=Resource.create({"service.name": f"sdk-busy-{number}", "service.namespace": "conformance"}))
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"sdk-busy-{number}", "service.namespace": "conformance"})
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=10, export_timeout_millis=60_000))
     tracer = provider.get_tracer("conformance")
     for _ in range(60):

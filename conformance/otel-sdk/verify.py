@@ -11,7 +11,9 @@ import outputs
 def main():
     table = outputs.archive(sys.argv[1], ["signal", "attributes", "source", "span_id"])
     counts, distinct = collections.Counter(), collections.defaultdict(set)
-    for signal, attributes, source, span_id in zip(*(table[n].to_pylist() for n in ("signal", "attributes", "source", "span_id"))):
+    for signal, attributes, source, span_id in zip(
+        *(table[n].to_pylist() for n in ("signal", "attributes", "source", "span_id"))
+    ):
         service = dict(attributes).get("resource.service.name") or (source or "").removeprefix("conformance/")
         kind = "spans" if signal.startswith("span") else "logs"
         counts[service, kind] += 1

@@ -26,16 +26,18 @@ def main():
     footers = sum(pyarrow.parquet.ParquetFile(file).metadata.num_rows for file in files)
     table = outputs.archive(folder)
     equal("pyarrow reads as many rows as the footers say", table.num_rows, footers)
-    equal("no row is lost or invented: spans and log records of the recording", table.num_rows, sum(map(int, sys.argv[4:6])))
+    equal(
+        "no row is lost or invented: spans and log records of the recording",
+        table.num_rows,
+        sum(map(int, sys.argv[4:6])),
+    )
 
     files_sql = f"read_parquet('{folder}/**/*.parquet')"
     counted = duckdb.sql(f"SELECT count(*) FROM {files_sql}").fetchone()[0]
     equal("DuckDB counts the same rows", counted, table.num_rows)
     by_duckdb = {
         row[:3]: row[3]
-        for row in duckdb.sql(
-            f"SELECT signal, source, destination, count(*) FROM {files_sql} GROUP BY ALL"
-        ).fetchall()
+        for row in duckdb.sql(f"SELECT signal, source, destination, count(*) FROM {files_sql} GROUP BY ALL").fetchall()
     }
     by_pyarrow = outputs.pair_counts(table)
     equal("DuckDB and pyarrow agree on the calls per signal and pair", by_duckdb, by_pyarrow)
@@ -69,7 +71,11 @@ def independent_oracle(path, counts):
         signal = "log_client" if reporter == "src" else "log_server"
         expected[signal, source.removeprefix("sa:"), destination] += int(n)
     wrong = {key: (counts.get(key, 0), n) for key, n in expected.items() if counts.get(key, 0) != n}
-    check(f"access logs per pair are those of the dataset's own table ({len(expected)} rows)", not wrong, f"(seen, expected): {wrong}")
+    check(
+        f"access logs per pair are those of the dataset's own table ({len(expected)} rows)",
+        not wrong,
+        f"(seen, expected): {wrong}",
+    )
 
 
 def times(files_sql):
@@ -78,7 +84,11 @@ def times(files_sql):
     ).fetchone()
     check("times read as timestamps with time zone", row[3] == "TIMESTAMP WITH TIME ZONE", row[3])
     equal("every call has the time it was received", row[2], 0)
-    check("the calls span the six minutes of the recording", 300 < (row[1] - row[0]).total_seconds() < 420, str(row[1] - row[0]))
+    check(
+        "the calls span the six minutes of the recording",
+        300 < (row[1] - row[0]).total_seconds() < 420,
+        str(row[1] - row[0]),
+    )
 
 
 if __name__ == "__main__":

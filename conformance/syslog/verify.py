@@ -20,7 +20,11 @@ def main():
     written = {(f["id"], f["revision"]) for f in outputs.findings(sys.argv[2])}
     if sys.argv[3] == "complete":
         sys.exit(0 if len(received) >= len(written) else 1)
-    equal("lapwing found each new pair", len({f["source"] for f in outputs.findings(sys.argv[2]) if f["kind"] == "new_pair"}), 30)
+    equal(
+        "lapwing found each new pair",
+        len({f["source"] for f in outputs.findings(sys.argv[2]) if f["kind"] == "new_pair"}),
+        30,
+    )
     check(f"rsyslog received messages ({len(received)})", received)
     bodies, broken = [], 0
     for message in received:
@@ -30,11 +34,21 @@ def main():
             broken += 1
     equal("every body parses as JSON", broken, 0)
     pathlib.Path(sys.argv[3]).write_text("".join(json.dumps(body) + "\n" for body in bodies))
-    check("every message names its application and has a message id", all(m["app"] == "lapwing" and m["msgid"] not in ("", "-") for m in received))
-    check("every message has a host, a time and a priority", all(m["host"] and m["time"] and m["pri"].isdigit() for m in received))
+    check(
+        "every message names its application and has a message id",
+        all(m["app"] == "lapwing" and m["msgid"] not in ("", "-") for m in received),
+    )
+    check(
+        "every message has a host, a time and a priority",
+        all(m["host"] and m["time"] and m["pri"].isdigit() for m in received),
+    )
     seen = collections.Counter(identity(body) for body in bodies)
     missing, extra = written - seen.keys(), seen.keys() - written
-    check("every finding revision was received", not missing, f"{len(missing)} of {len(written)} missing, e.g. {sorted(missing)[:1]}")
+    check(
+        "every finding revision was received",
+        not missing,
+        f"{len(missing)} of {len(written)} missing, e.g. {sorted(missing)[:1]}",
+    )
     check("nothing else was received", not extra, f"e.g. {list(extra)[:1]}")
     finish()
 
