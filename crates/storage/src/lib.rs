@@ -7,14 +7,14 @@
 //! The invariants kept here: nothing that was acknowledged is lost by a crash at any moment; files appear
 //! whole or not at all; nothing is deleted before every consumer is past it, and archives only by whole hours.
 
-
-
+pub mod archive;
+pub mod dataset;
 pub mod disk;
 pub mod frame;
 pub mod journal;
-
+pub mod retention;
 pub mod state;
 
-
-
+pub use archive::{Archive, ArchiveError, ArchiveSettings, ClosedFile};
+pub use dataset::{Dataset, DatasetError};
 pub use journal::{Journal, JournalError, JournalReader, JournalSettings, JournalStats, JournalWriter};

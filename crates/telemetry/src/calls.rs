@@ -114,6 +114,12 @@ macro_rules! columns {
         pub struct Columns<'a> { batch: &'a RecordBatch }
 
         impl<'a> Columns<'a> {
+            /// Views a batch, which must have the schema of calls: every column is looked up by its place.
+            pub fn of(batch: &'a RecordBatch) -> Columns<'a> {
+                debug_assert_eq!(batch.schema().fields(), schema().fields());
+                Columns { batch }
+            }
+
             /// Number of rows.
             pub fn len(&self) -> usize {
                 self.batch.num_rows()
