@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use lapwing_telemetry::SharedAttributes;
 
 use crate::Inventory;
 use crate::names::{is_name, service_name};
 use crate::record::Record;
 
 /// What a resource says of the records below it.
-#[derive(Default)]
 pub(crate) struct Resource {
     /// Attributes under their full names, `resource.…`, without those that a column holds.
-    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) attributes: SharedAttributes,
     /// The reporting workload.
     pub(crate) own: Option<Arc<str>>,
     /// Its namespace, in which it looks up bare host names.
@@ -24,26 +24,25 @@ pub(crate) struct Resource {
 }
 
 /// What an instrumentation scope says of the records below it.
-#[derive(Default)]
 pub(crate) struct Scope {
     /// Name, version and attributes under their full names, `scope.…`.
-    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) attributes: SharedAttributes,
 }
 
 impl Resource {
     /// Reads a resource whose attributes are those of `record`.
     pub(crate) fn new(record: &Record<'_>, inventory: &Inventory) -> Resource {
-        let get = |name: &str| record.texts().find(|(_, _, key, _)| *key == name).map(|(.., value)| value);
+        let get = |name: &str| record.texts().find(|(key, _)| *key == name).map(|(_, value)| value);
         let cluster = get("k8s.cluster.name").filter(|name| is_name(name));
-        let attributes =
-            record.texts().filter(|(_, _, key, _)| *key != "k8s.cluster.name" || cluster.is_none());
+        let attributes = record
+            .texts()
+            .filter(|(key, _)| *key != "k8s.cluster.name" || cluster.is_none())
+            .map(|(key, value)| (format!("resource.{key}"), value.to_owned()));
         let namespace = get("service.namespace").or_else(|| get("k8s.namespace.name"));
         let own = own(&get, namespace, inventory);
         let of_own = own.as_deref().and_then(|own| own.split_once('/')).map(|(namespace, _)| namespace);
         Resource {
-            attributes: attributes
-                .map(|(_, _, key, value)| (format!("resource.{key}"), value.to_owned()))
-                .collect(),
+            attributes: SharedAttributes::new(attributes.collect()),
             namespace: namespace.filter(|name| is_name(name)).or(of_own).map(str::to_owned),
             cluster: cluster.map(str::to_owned),
             own,
@@ -58,9 +57,8 @@ impl Scope {
             .into_iter()
             .filter(|(_, text)| !text.is_empty());
         let mut attributes: Vec<_> = named.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
-        attributes
-            .extend(record.texts().map(|(_, _, key, value)| (format!("scope.{key}"), value.to_owned())));
-        Scope { attributes }
+        attributes.extend(record.texts().map(|(key, value)| (format!("scope.{key}"), value.to_owned())));
+        Scope { attributes: SharedAttributes::new(attributes) }
     }
 }
 
@@ -178,11 +176,11 @@ mod tests {
     #[test]
     fn a_resource_keeps_what_no_column_holds() {
         let read = resource(&[("k8s.cluster.name", "lon-1"), ("service.name", "cart.shop")], "workloads: []");
-        assert_eq!(read.attributes, [("resource.service.name".to_owned(), "cart.shop".to_owned())]);
+        assert_eq!(read.attributes.entries(), [("resource.service.name".to_owned(), "cart.shop".to_owned())]);
         assert_eq!((read.cluster.as_deref(), read.namespace.as_deref()), (Some("lon-1"), Some("shop")));
         let odd = resource(&[("k8s.cluster.name", "lon 1")], "workloads: []");
         assert_eq!(
-            (odd.cluster, odd.attributes.len()),
+            (odd.cluster, odd.attributes.entries().len()),
             (None, 1),
             "not in a name's alphabet: kept as an attribute"
         );

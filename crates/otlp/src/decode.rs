@@ -8,6 +8,7 @@ use lapwing_telemetry::{Builders, EventTime, Signal, calls::event_time};
 use crate::attributes::Role;
 use crate::context::{Known, Resource, Scope};
 use crate::derive::{Derived, cluster};
+use crate::known_names::NameTable;
 use crate::mesh::Mesh;
 use crate::names::{Side, is_name};
 use crate::record::{Kind, Record};
@@ -141,6 +142,7 @@ pub struct Decoder {
     mesh: Mesh,
     pub(crate) resources: Known<Resource>,
     pub(crate) scopes: Known<Scope>,
+    names: NameTable,
     derived: Derived,
     stats: DecodeStats,
     /// What OTLP/JSON is translated into.
@@ -163,6 +165,7 @@ impl Decoder {
             settings,
             resources: Known::default(),
             scopes: Known::default(),
+            names: NameTable::default(),
             derived: Derived::default(),
             stats: DecodeStats::default(),
             translated: Vec::new(),
@@ -245,6 +248,10 @@ impl<'d> Batch<'d> {
         Batch { limits, decoder, builders, received_at, before }
     }
 
+    pub(crate) fn names(&mut self) -> &mut NameTable {
+        &mut self.decoder.names
+    }
+
     pub(crate) fn stats(&mut self) -> &mut DecodeStats {
         &mut self.decoder.stats
     }
@@ -272,7 +279,7 @@ impl<'d> Batch<'d> {
 
     /// Appends the call of one complete record, or rejects it.
     pub(crate) fn append(&mut self, record: &Record<'_>, resource: &Resource, scope: &Scope) {
-        let Decoder { derived, mesh, settings, stats, .. } = &mut *self.decoder;
+        let Decoder { derived, mesh, names, settings, stats, .. } = &mut *self.decoder;
         derived.read(record, resource, mesh);
         if let Some(rejected) = rejection(derived, self.received_at, settings, stats) {
             *rejected += 1;
@@ -281,9 +288,8 @@ impl<'d> Batch<'d> {
         count(derived, record, stats);
         let cluster = cluster(record, resource, mesh, &settings.default_cluster);
         let call = derived.call(record, self.received_at, cluster);
-        let shared = resource.attributes.iter().chain(&scope.attributes);
-        let shared = shared.map(|(key, value)| (key.as_str(), value.as_str()));
-        self.builders.append(&call, shared.chain(derived.attributes(record)));
+        let shared = [&resource.attributes, &scope.attributes];
+        self.builders.append_with(&call, &shared, derived.attributes(record, names));
     }
 
     /// What became of the records so far.

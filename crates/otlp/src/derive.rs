@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use lapwing_telemetry::{Call, EventTime, Outcome, Signal};
+use lapwing_telemetry::{Call, EventTime, Key, Outcome, Signal};
 
 use crate::attributes::Role;
 use crate::context::Resource;
 use crate::inventory::{Named, Standing};
+use crate::known_names::NameTable;
 use crate::mesh::{Half, Mesh};
 use crate::names::{Dialled, Side, Upstream, is_name, service_name, sni_host};
 use crate::path;
@@ -134,11 +135,17 @@ impl Derived {
 
     /// The attributes that no column holds, in order of arrival. Of a proxy's record, those that say
     /// nothing (`-`) are left out.
-    pub(crate) fn attributes<'r>(&self, record: &'r Record<'_>) -> impl Iterator<Item = (&'r str, &'r str)> {
-        let (held, of_a_proxy) = (self.held, self.side.is_some());
-        record.texts().filter_map(move |(place, role, key, value)| {
-            let is_held = held >> role as u32 & 1 == 1 && record.is_first(place, role);
+    pub(crate) fn attributes<'r>(
+        &self,
+        record: &'r Record<'_>,
+        names: &'r NameTable,
+    ) -> impl Iterator<Item = (Key<'r>, &'r str)> {
+        let (held, of_a_proxy, arena) = (self.held, self.side.is_some(), record.arena.as_str());
+        record.attributes.iter().enumerate().filter_map(move |(place, attribute)| {
+            let is_held = held >> attribute.role as u32 & 1 == 1 && record.is_first(place, attribute.role);
+            let value = attribute.value.get(arena);
             let says_nothing = of_a_proxy && value == "-";
+            let key = names.get(attribute.id).map_or_else(|| Key::Text(attribute.key.get(arena)), Key::Known);
             (!is_held && !says_nothing).then_some((key, value))
         })
     }
@@ -273,7 +280,8 @@ impl Derived {
         let peer_san = record.get(Role::DownstreamPeerSan).or_else(|| record.get(Role::ClientId));
         let peer = peer_san.and_then(|san| mesh.identity(san));
         let remote = record.get(Role::DownstreamRemoteAddress).or_else(|| record.get(Role::ClientAddress));
-        let trusted: &[_] = if verified { &[Standing::Known, Standing::Unknown, Standing::Foreign] } else { &[] };
+        let trusted: &[_] =
+            if verified { &[Standing::Known, Standing::Unknown, Standing::Foreign] } else { &[] };
         let (certain, claimed) = weigh(peer, trusted);
         self.source = certain.or_else(|| mesh.peer(remote)).or(claimed);
 
@@ -571,11 +579,18 @@ fn traceparent(text: &str) -> Option<([u8; 16], [u8; 8])> {
 }
 
 fn hex(text: &str, bytes: &mut [u8]) -> Option<()> {
-    if text.len() != bytes.len() * 2 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != bytes.len() {
         return None;
     }
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    };
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(())
 }

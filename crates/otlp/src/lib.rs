@@ -37,6 +37,7 @@ mod derive;
 pub mod door;
 mod inventory;
 mod json;
+mod known_names;
 mod mesh;
 mod messages;
 mod names;

@@ -6,7 +6,7 @@ use crate::attributes::Role;
 use crate::context::Scope;
 use crate::decode::Batch;
 use crate::record::Record;
-use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, Shape, Text};
+use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, STRING_VALUE, Shape, Text};
 use crate::wire::{BYTES, FIXED32, FIXED64, Fault, Reader, Room, VARINT, key, known};
 
 /// Hands each element of a group's list (field 2) to `visit`; the group was checked before.
@@ -98,6 +98,26 @@ fn context_attribute<'a>(
     Ok(())
 }
 
+/// The name and text of a `KeyValue` in the form that every encoder writes a string: name, then value.
+/// `None` if it has another form, which may still be right.
+#[inline]
+pub(crate) fn plain_pair(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Fault> {
+    let mut pair = Reader::new(bytes);
+    if pair.key()? != Some(PAIR_KEY) {
+        return Ok(None);
+    }
+    let name = pair.bytes()?;
+    if pair.key()? != Some(PAIR_VALUE) {
+        return Ok(None);
+    }
+    let mut value = Reader::new(pair.bytes()?);
+    if !pair.is_at_end() || value.key()? != Some(STRING_VALUE) {
+        return Ok(None);
+    }
+    let text = value.bytes()?;
+    Ok(value.is_at_end().then_some((name, text)))
+}
+
 /// Reads a `KeyValue`.
 pub(crate) fn read_pair<'a>(
     bytes: &'a [u8],
@@ -153,14 +173,15 @@ fn check_entity(bytes: &[u8], room: Room) -> Result<(), Fault> {
 }
 
 /// Shortens a value that is longer than the limit, at a character's end, and counts it.
+#[inline]
 pub(crate) fn cut<'a>(text: Text<'a>, arena: &str, batch: &mut Batch<'_>) -> Text<'a> {
-    let limit = batch.limits.max_value_bytes;
-    let whole = text.get(arena);
-    if whole.len() <= limit {
-        return text;
-    }
+    if text.len() <= batch.limits.max_value_bytes { text } else { cut_long(text, arena, batch) }
+}
+
+#[cold]
+fn cut_long<'a>(text: Text<'a>, arena: &str, batch: &mut Batch<'_>) -> Text<'a> {
     batch.stats().values_cut += 1;
-    let end = whole.floor_char_boundary(limit);
+    let end = text.get(arena).floor_char_boundary(batch.limits.max_value_bytes);
     match text {
         Text::Plain(text) => Text::Plain(&text[..end]),
         Text::Rendered { start, .. } => Text::Rendered { start, end: start + end as u32 },

@@ -8,16 +8,19 @@ const MAX_SEGMENTS: usize = 12;
 
 /// Appends the template of `target` (a path, or a URL, with or without a query) to `out`.
 pub(crate) fn template(target: &str, out: &mut String) {
-    let path = without_query(without_origin(target));
-    for (i, segment) in path.split('/').enumerate() {
-        if i > 0 {
-            out.push('/');
+    let path = without_origin(target);
+    let mut rest = path;
+    for depth in 0.. {
+        let segment = Segment::read(rest.as_bytes());
+        let (text, after) = rest.split_at(segment.len);
+        out.push_str(if depth > MAX_SEGMENTS || segment.names_a_thing() { "{}" } else { text });
+        match after.strip_prefix('/') {
+            Some(next) if depth <= MAX_SEGMENTS => {
+                out.push('/');
+                rest = next;
+            }
+            _ => return,
         }
-        if i > MAX_SEGMENTS {
-            out.push_str("{}");
-            return;
-        }
-        out.push_str(if names_a_thing(segment.as_bytes()) { "{}" } else { segment });
     }
 }
 
@@ -35,49 +38,67 @@ pub(crate) fn is_rpc(template: &str) -> bool {
 
 fn without_origin(target: &str) -> &str {
     // Only a scheme at the very start makes it a URL: `/go?to=http://…` is a path.
-    match target.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => {
-            let path = rest.find(['/', '?', '#']).map_or("/", |at| &rest[at..]);
-            if path.starts_with('/') { path } else { "/" }
-        }
-        _ => target,
-    }
+    let scheme = target.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let Some(rest) = target[scheme..].strip_prefix("://").filter(|_| scheme > 0) else { return target };
+    let path = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or("/", |at| &rest[at..]);
+    if path.starts_with('/') { path } else { "/" }
 }
 
-fn without_query(path: &str) -> &str {
-    path.find(['?', '#', ';']).map_or(path, |at| &path[..at])
+/// What the bytes of a path segment are, up to the next slash or to the end of the path.
+#[derive(Default)]
+struct Segment {
+    len: usize,
+    digits: usize,
+    hex_letters: usize,
+    upper: usize,
+    lower: usize,
+    /// Percent-encoded, not ASCII, or a character that no word has.
+    is_odd: bool,
 }
 
-/// Whether a segment varies from call to call: numbers, dates, UUIDs, hashes, tokens, addresses, names with
-/// spaces, anything percent-encoded or not ASCII. Words, and short versions such as `v2`, do not.
-fn names_a_thing(segment: &[u8]) -> bool {
-    /// Long enough for a word, even a compound one.
-    const MAX_WORD_BYTES: usize = 40;
-    /// `v1beta12` and `ipv64` have two digits; identifiers of any use have more.
-    const MAX_WORD_DIGITS: usize = 2;
-    /// `deadbeef` and longer: a commit, a hash, half a trace id.
-    const MIN_HEX_BYTES: usize = 8;
-    /// Base64 of 15 bytes; no English word of that length mixes cases like this.
-    const MIN_TOKEN_BYTES: usize = 20;
-
-    let (mut digits, mut hex, mut upper, mut lower) = (0, 0, 0, 0);
-    for byte in segment {
-        match byte {
-            b'0'..=b'9' => digits += 1,
-            b'a'..=b'f' => (hex, lower) = (hex + 1, lower + 1),
-            b'A'..=b'F' => (hex, upper) = (hex + 1, upper + 1),
-            b'g'..=b'z' => lower += 1,
-            b'G'..=b'Z' => upper += 1,
-            b'-' | b'_' | b'.' | b'~' | b':' => {}
-            _ => return true,
+impl Segment {
+    fn read(rest: &[u8]) -> Segment {
+        let mut segment = Segment::default();
+        for byte in rest {
+            match byte {
+                b'/' | b'?' | b'#' | b';' => break,
+                b'0'..=b'9' => segment.digits += 1,
+                b'a'..=b'z' => {
+                    segment.lower += 1;
+                    segment.hex_letters += usize::from(*byte <= b'f');
+                }
+                b'A'..=b'Z' => {
+                    segment.upper += 1;
+                    segment.hex_letters += usize::from(*byte <= b'F');
+                }
+                b'-' | b'_' | b'.' | b'~' | b':' => {}
+                _ => segment.is_odd = true,
+            }
+            segment.len += 1;
         }
+        segment
     }
-    let letters = upper + lower;
-    (digits > 0 && letters == 0)
-        || digits > MAX_WORD_DIGITS
-        || segment.len() > MAX_WORD_BYTES
-        || (hex + digits == segment.len() && segment.len() >= MIN_HEX_BYTES)
-        || (segment.len() >= MIN_TOKEN_BYTES && upper > 2 && lower > 2 && digits > 0)
+
+    /// Whether it varies from call to call: numbers, dates, UUIDs, hashes, tokens, addresses, names with
+    /// spaces, anything percent-encoded or not ASCII. Words, and short versions such as `v2`, do not.
+    fn names_a_thing(&self) -> bool {
+        /// Long enough for a word, even a compound one.
+        const MAX_WORD_BYTES: usize = 40;
+        /// `v1beta12` and `ipv64` have two digits; identifiers of any use have more.
+        const MAX_WORD_DIGITS: usize = 2;
+        /// `deadbeef` and longer: a commit, a hash, half a trace id.
+        const MIN_HEX_BYTES: usize = 8;
+        /// Base64 of 15 bytes; no English word of that length mixes cases like this.
+        const MIN_TOKEN_BYTES: usize = 20;
+
+        let letters = self.upper + self.lower;
+        self.is_odd
+            || (self.digits > 0 && letters == 0)
+            || self.digits > MAX_WORD_DIGITS
+            || self.len > MAX_WORD_BYTES
+            || (self.hex_letters + self.digits == self.len && self.len >= MIN_HEX_BYTES)
+            || (self.len >= MIN_TOKEN_BYTES && self.upper > 2 && self.lower > 2 && self.digits > 0)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One span or log record while it is being read.
 
 use crate::attributes::{ROLES, Role};
+use crate::known_names::NameId;
 use crate::value::Text;
 
 /// An attribute as it was read.
@@ -9,6 +10,7 @@ pub(crate) struct Attribute<'a> {
     pub(crate) key: Text<'a>,
     pub(crate) value: Text<'a>,
     pub(crate) role: Role,
+    pub(crate) id: NameId,
 }
 
 /// Whether a record is a span, and of which kind, or a log record.
@@ -72,7 +74,12 @@ impl<'a> Record<'a> {
     }
 
     pub(crate) fn push(&mut self, key: Text<'a>, value: Text<'a>, role: Role) {
-        self.attributes.push(Attribute { key, value, role });
+        self.push_named(key, value, role, NameId::NONE);
+    }
+
+    #[inline]
+    pub(crate) fn push_named(&mut self, key: Text<'a>, value: Text<'a>, role: Role, id: NameId) {
+        self.attributes.push(Attribute { key, value, role, id });
         let place = &mut self.places[role as usize];
         if *place == 0 {
             // Beyond 65 535 attributes (the limit is far lower) a role is not found any more.
@@ -109,11 +116,7 @@ impl<'a> Record<'a> {
     }
 
     /// The attributes' names and values.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = (usize, Role, &str, &str)> {
-        let arena = self.arena.as_str();
-        self.attributes
-            .iter()
-            .enumerate()
-            .map(move |(i, a)| (i, a.role, a.key.get(arena), a.value.get(arena)))
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|a| (a.key.get(&self.arena), a.value.get(&self.arena)))
     }
 }

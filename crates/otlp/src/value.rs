@@ -39,6 +39,15 @@ impl<'a> Text<'a> {
         Text::Rendered { start: start as u32, end: arena.len() as u32 }
     }
 
+    /// Its length in bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match *self {
+            Text::Plain(text) => text.len(),
+            Text::Rendered { start, end } => (end - start) as usize,
+        }
+    }
+
     /// The characters; `arena` is the one that it was rendered into.
     #[inline]
     pub(crate) fn get<'b>(&self, arena: &'b str) -> &'b str
@@ -247,7 +256,7 @@ pub(crate) fn write(arena: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 // Field keys of opentelemetry/proto/common/v1/common.proto.
-const STRING_VALUE: u32 = key(1, BYTES);
+pub(crate) const STRING_VALUE: u32 = key(1, BYTES);
 const BOOL_VALUE: u32 = key(2, VARINT);
 const INT_VALUE: u32 = key(3, VARINT);
 const DOUBLE_VALUE: u32 = key(4, FIXED64);

@@ -11,14 +11,15 @@ use crate::access_log;
 use crate::attributes::{Role, role_of};
 use crate::context::Resource;
 use crate::decode::{Batch, Payload, has_access_log_attributes};
+use crate::known_names::Names;
 use crate::messages::*;
 use crate::record::{Kind, Record};
-use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, Shape, Text};
-use crate::wire::{Fault, Reader, Room, known};
+use crate::value::{self, Shape, Text};
+use crate::wire::{self, Fault, Reader, Room, known};
 
 /// Reads a whole request.
 pub(crate) fn request(payload: Payload, body: &[u8], batch: &mut Batch<'_>) -> Result<(), Fault> {
-    let mut walk = Walk { payload, batch, record: Record::default(), expected: Vec::new(), records: 0 };
+    let mut walk = Walk { payload, batch, record: Record::default(), names: Names::default(), records: 0 };
     let mut reader = Reader::new(body);
     while let Some(field) = reader.key()? {
         if field == FIRST {
@@ -35,16 +36,8 @@ struct Walk<'a, 'b, 'd> {
     payload: Payload,
     batch: &'b mut Batch<'d>,
     record: Record<'a>,
-    /// Name and role of the attribute at each place of the record before: proxies send the same ones in
-    /// the same order, so most are known by one comparison.
-    expected: Vec<Expected<'a>>,
+    names: Names<'a>,
     records: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Expected<'a> {
-    key: &'a str,
-    role: Role,
 }
 
 /// The fields of a message that holds a context (field 1), a list (field 2) and a schema URL (field 3).
@@ -123,6 +116,7 @@ impl<'a> Walk<'a, '_, '_> {
     fn span(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
         self.record.reset(Kind::Span(0));
+        self.names.begin();
         let (mut name, mut trace_state, mut message) = ("", "", "");
         let (mut events, mut links, mut dropped) = (0, 0, [0_u64; 3]);
         let mut reader = Reader::new(bytes);
@@ -179,6 +173,7 @@ impl<'a> Walk<'a, '_, '_> {
     fn log_record(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]);
         self.record.reset(Kind::Log);
+        self.names.begin();
         let (mut severity, mut severity_text, mut event_name, mut dropped) = (0, "", "", 0);
         // The attributes come after the body in every encoder; to be read in one pass whatever the order,
         // the body is read last.
@@ -227,44 +222,25 @@ impl<'a> Walk<'a, '_, '_> {
     }
 
     /// One `KeyValue` of a span or log record.
+    #[inline]
     fn attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
-        let place = self.record.attributes.len();
-        let expected = self.expected.get(place).copied();
-        let (mut name, mut role, mut shape) = ("", Role::Other, Shape::Empty);
-        let mut reader = Reader::new(bytes);
-        while let Some(field) = reader.key()? {
-            match field {
-                PAIR_KEY => match expected {
-                    Some(expected) if reader.clone().bytes()? == expected.key.as_bytes() => {
-                        reader.bytes()?;
-                        (name, role) = (expected.key, expected.role);
-                    }
-                    _ => {
-                        name = reader.text()?;
-                        role = role_of(name);
-                    }
-                },
-                PAIR_VALUE => {
-                    let part = reader.bytes()?;
-                    let arena = &mut self.record.arena;
-                    value::read(part, &mut shape, arena, self.batch.limits.max_nesting, room.enter(part)?)?;
-                }
-                PAIR_KEY_STRINDEX => reader.varint().map(drop)?,
-                _ => reader.other(field, PAIR_KNOWN, room)?,
-            }
-        }
-        if place >= self.batch.limits.max_attributes_per_record {
+        let Some((name, text)) = plain_pair(bytes)? else { return self.other_attribute(bytes, room) };
+        let name = self.names.find(name, self.batch.names())?;
+        let text = Text::Plain(wire::text(text)?);
+        if self.record.attributes.len() >= self.batch.limits.max_attributes_per_record {
             self.batch.stats().attributes_dropped += 1;
             return Ok(());
         }
-        let new = Expected { key: name, role };
-        match self.expected.get_mut(place) {
-            Some(expected) => *expected = new,
-            None => self.expected.push(new),
-        }
-        let text = value::finish(shape, &mut self.record.arena);
         let text = self.cut(text);
-        self.record.push(Text::Plain(name), text, role);
+        self.record.push_named(Text::Plain(name.text), text, name.role, name.id);
+        Ok(())
+    }
+
+    /// A `KeyValue` whose value is not a string, or whose fields are not in order.
+    fn other_attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
+        let arena = &mut self.record.arena;
+        let (name, text) = read_pair(bytes, arena, self.batch.limits.max_nesting, room)?;
+        self.add(Text::Plain(name), text, role_of(name));
         Ok(())
     }
 

@@ -53,6 +53,10 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The next field's key, which is its number times eight plus its wire type; `None` at the end.
     /// Keys this reader can return lie in 8..=u32::MAX and their wire type may still be unknown.
     #[inline]
@@ -113,8 +117,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a str, Fault> {
-        let bytes = self.bytes()?;
-        simdutf8::basic::from_utf8(bytes).map_err(|_| Fault::new("a string that is not UTF-8", bytes))
+        self.bytes().and_then(text)
     }
 
     #[inline]
@@ -169,6 +172,12 @@ impl<'a> Reader<'a> {
             _ => Err(Fault::new("an unknown wire type", self.rest)),
         }
     }
+}
+
+/// The bytes of a string field as text.
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Fault::new("a string that is not UTF-8", bytes))
 }
 
 pub(crate) const VARINT: u32 = 0;

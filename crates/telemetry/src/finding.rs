@@ -150,7 +150,9 @@ fn from_rfc3339<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Eve
     EventTime::parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 timestamp"))
 }
 
-fn from_maybe_rfc3339<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<EventTime>, D::Error> {
+fn from_maybe_rfc3339<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<EventTime>, D::Error> {
     match Option::<String>::deserialize(deserializer)? {
         None => Ok(None),
         Some(text) => EventTime::parse_rfc3339(&text)

@@ -5,70 +5,93 @@ use std::hash::BuildHasher;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Numbers distinct strings from zero. Values are stored once, one after another.
 ///
 /// Most columns repeat the value of the row before, so the last answer is tried before any hashing.
-#[derive(Default)]
 pub(crate) struct Interner {
     ids: HashTable<u32>,
     bytes: Vec<u8>,
-    ends: Vec<i32>,
+    /// Where each value begins; the last one is where the next will.
+    offsets: Vec<i32>,
     last: u32,
     hasher: foldhash::fast::RandomState,
 }
 
+impl Default for Interner {
+    fn default() -> Interner {
+        let (ids, hasher) = (HashTable::default(), foldhash::fast::RandomState::default());
+        Interner { ids, bytes: Vec::new(), offsets: vec![0], last: 0, hasher }
+    }
+}
+
 impl Interner {
+    #[inline]
     pub(crate) fn id(&mut self, value: &str) -> u32 {
         if self.is_at(self.last, value) {
             return self.last;
         }
-        let hash = self.hasher.hash_one(value.as_bytes());
-        let (ends, bytes) = (&self.ends, &self.bytes);
-        let found = self.ids.find(hash, |&id| slice(ends, bytes, id) == value.as_bytes());
-        self.last = match found {
-            Some(&id) => id,
-            None => self.add(hash, value),
-        };
+        self.last = self.find_or_add(value);
         self.last
     }
 
     /// Whether `id` is known and stands for `value`.
+    #[inline]
     pub(crate) fn is_at(&self, id: u32, value: &str) -> bool {
-        (id as usize) < self.ends.len() && slice(&self.ends, &self.bytes, id) == value.as_bytes()
+        let known = self.offsets.get(id as usize..).and_then(<[i32]>::first_chunk);
+        known.is_some_and(|&[from, to]| {
+            let (from, to) = (from as usize, to as usize);
+            to - from == value.len() && self.bytes[from..to] == *value.as_bytes()
+        })
+    }
+
+    /// How many distinct values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len() - 1
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Hands out the distinct values and starts again, keeping the table's memory.
+    /// Hands out the distinct values and starts again, keeping the table's memory and making room for
+    /// as many values as there were.
     pub(crate) fn finish(&mut self) -> ArrayRef {
-        let mut offsets = Vec::with_capacity(self.ends.len() + 1);
-        offsets.push(0);
-        offsets.append(&mut self.ends);
         self.ids.clear();
         self.last = 0;
-        let capacity = self.bytes.len();
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity));
+        let bytes = replace(&mut self.bytes);
+        let offsets = replace(&mut self.offsets);
+        self.offsets.push(0);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         std::sync::Arc::new(StringArray::new(offsets, Buffer::from_vec(bytes), None))
     }
 
-    fn add(&mut self, hash: u64, value: &str) -> u32 {
-        let id = self.ends.len() as u32;
-        self.bytes.extend_from_slice(value.as_bytes());
-        self.ends.push(self.bytes.len() as i32);
-        let (ends, bytes, hasher) = (&self.ends, &self.bytes, &self.hasher);
-        self.ids.insert_unique(hash, id, |&id| hasher.hash_one(slice(ends, bytes, id)));
+    fn find_or_add(&mut self, value: &str) -> u32 {
+        let Interner { ids, bytes, offsets, hasher, .. } = self;
+        let hash = hasher.hash_one(value.as_bytes());
+        let is_value = |id: &u32| slice(offsets, bytes, *id) == value.as_bytes();
+        let entry = match ids.entry(hash, is_value, |&id| hasher.hash_one(slice(offsets, bytes, id))) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(entry) => entry,
+        };
+        let id = (offsets.len() - 1) as u32;
+        entry.insert(id);
+        bytes.extend_from_slice(value.as_bytes());
+        offsets.push(bytes.len() as i32);
         id
     }
 }
 
-fn slice<'a>(ends: &[i32], bytes: &'a [u8], id: u32) -> &'a [u8] {
+/// Takes a vector's content and leaves an empty one with room for as much again: batches are alike.
+pub(crate) fn replace<T>(vector: &mut Vec<T>) -> Vec<T> {
+    let room = vector.len();
+    std::mem::replace(vector, Vec::with_capacity(room))
+}
+
+fn slice<'a>(offsets: &[i32], bytes: &'a [u8], id: u32) -> &'a [u8] {
     let id = id as usize;
-    let start = if id == 0 { 0 } else { ends[id - 1] as usize };
-    &bytes[start..ends[id] as usize]
+    &bytes[offsets[id] as usize..offsets[id + 1] as usize]
 }
 
 #[cfg(test)]

@@ -28,7 +28,12 @@ impl Pair {
 /// names are short) over the three names separated by 0x1f, then the finaliser of MurmurHash3 so that
 /// the low bits are as good as the high ones. Calls without a source or destination are spread by
 /// what they have. `partitions` must not be zero.
-pub fn partition_of(cluster: &str, source: Option<&str>, destination: Option<&str>, partitions: u16) -> Partition {
+pub fn partition_of(
+    cluster: &str,
+    source: Option<&str>,
+    destination: Option<&str>,
+    partitions: u16,
+) -> Partition {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in [cluster, source.unwrap_or(""), destination.unwrap_or("")] {
         for byte in part.as_bytes().iter().chain(&[0x1f]) {

@@ -13,7 +13,9 @@ pub type Clock = Arc<dyn Fn() -> EventTime + Send + Sync>;
 /// Microseconds, not the nanoseconds of OTLP: mesh proxies send whole microseconds, Spark reads no
 /// nanosecond timestamps from Parquet, and a value that is the same in memory, in the log and in the
 /// archive cannot make a replay differ from the live run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct EventTime(pub i64);
 

@@ -73,7 +73,9 @@ fn the_recorded_spans_have_the_pairs_of_the_access_logs() {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let of_signal = rows.iter().filter(|row| row.get("signal") == signal);
         // A handshake that failed has a log but no span.
-        of_signal.filter(|row| row.get("status") != "0").for_each(|row| *counts.entry(row.pair()).or_default() += 1);
+        of_signal
+            .filter(|row| row.get("status") != "0")
+            .for_each(|row| *counts.entry(row.pair()).or_default() += 1);
         counts
     };
     let mut by_log = pairs(&logs, "log_client");
@@ -97,7 +99,12 @@ fn no_recorded_operation_holds_what_was_planted() {
     let rows = decode_all(&mut decoder(inventory()), Payload::Logs, "logs");
     let operations: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.get("operation")).collect();
     assert!(operations.len() < 50, "{operations:?}");
-    assert!(operations.iter().all(|o| !o.contains(['@', '%', '?']) && !o.bytes().any(|b| b.is_ascii_digit() && b != b'1')), "{operations:?}");
+    assert!(
+        operations
+            .iter()
+            .all(|o| !o.contains(['@', '%', '?']) && !o.bytes().any(|b| b.is_ascii_digit() && b != b'1')),
+        "{operations:?}"
+    );
 }
 
 #[test]

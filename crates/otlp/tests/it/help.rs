@@ -36,7 +36,13 @@ impl Row {
 }
 
 /// Decodes one request and gives its rows.
-pub(crate) fn decode(decoder: &mut Decoder, payload: Payload, encoding: Encoding, body: &[u8], received_at: EventTime) -> Result<(Decoded, Vec<Row>), Malformed> {
+pub(crate) fn decode(
+    decoder: &mut Decoder,
+    payload: Payload,
+    encoding: Encoding,
+    body: &[u8],
+    received_at: EventTime,
+) -> Result<(Decoded, Vec<Row>), Malformed> {
     let mut builders = Builders::new(1);
     let decoded = decoder.decode(payload, encoding, body, received_at, &mut builders)?;
     let rows = builders.finish().into_iter().flat_map(|(_, raw)| rows(&raw)).collect();
@@ -77,20 +83,27 @@ pub(crate) fn rows(raw: &RawCalls) -> Vec<Row> {
             ("flags", columns.flags()),
         ];
         words.into_iter().for_each(|(name, words)| put(row, name, words.get(row).map(str::to_owned)));
-        let numbers =
-            [("duration_ns", columns.duration_ns()), ("bytes_in", columns.bytes_in()), ("bytes_out", columns.bytes_out())];
+        let numbers = [
+            ("duration_ns", columns.duration_ns()),
+            ("bytes_in", columns.bytes_in()),
+            ("bytes_out", columns.bytes_out()),
+        ];
         for (name, numbers) in numbers {
             put(row, name, numbers.is_valid(row).then(|| numbers.value(row).to_string()));
         }
         put(row, "status", columns.status().is_valid(row).then(|| columns.status().value(row).to_string()));
-        let ids =
-            [("trace_id", columns.trace_id()), ("span_id", columns.span_id()), ("parent_span_id", columns.parent_span_id())];
+        let ids = [
+            ("trace_id", columns.trace_id()),
+            ("span_id", columns.span_id()),
+            ("parent_span_id", columns.parent_span_id()),
+        ];
         for (name, ids) in ids {
             put(row, name, ids.is_valid(row).then(|| hex(ids.value(row))));
         }
     }
     for (row, filled) in rows.iter_mut().enumerate() {
-        filled.attributes = columns.attributes().row(row).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        filled.attributes =
+            columns.attributes().row(row).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     }
     rows
 }
