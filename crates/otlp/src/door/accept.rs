@@ -258,8 +258,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Holds any sane header; hyper's default is 400 KiB for each connection.
 const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 
-/// Usual export requests fit without waiting for window updates.
-const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+/// What a peer may send ahead of its requests' turn. It is outside `max_in_flight_bytes`, so under
+/// overload each connection holds up to this much: a megabyte would be a gigabyte at the default of
+/// 1024 connections. It still allows 5 MB/s per connection at a round trip of 50 ms.
+const HTTP2_WINDOW_BYTES: u32 = 256 << 10;
 
 /// Export requests carry about ten short headers.
 const HTTP2_HEADERS_BYTES: u32 = 16 << 10;
