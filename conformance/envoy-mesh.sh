@@ -25,7 +25,9 @@ else
   finish
 fi
 sleep 12 # the last window closes and the archive's last file with it
+check "lapwing tells its metrics" "$PYTHON" -c '
+import json, sys, outputs
+json.dump(outputs.metrics(sys.argv[1]), open(sys.argv[2], "w"))' "$METRICS" "$WORK/metrics.json"
 check "lapwing drains on SIGTERM and ends with exit code 0" stop lapwing TERM 30
-tally "$PYTHON" "$CONFORMANCE/mesh/verify.py" "$WORK/mesh/truth.json" "$WORK/data/archive" \
-  "$WORK/data/findings.ndjson" "$WORK/data"
+tally "$PYTHON" "$CONFORMANCE/mesh/verify.py" "$WORK/mesh/truth.json" "$WORK/metrics.json" "$WORK/data"
 finish

@@ -1,6 +1,8 @@
 """Compares what lapwing wrote with what was done to the mesh.
 
-python verify.py TRUTH.json ARCHIVE FINDINGS.ndjson METRICS.txt DATA
+python verify.py TRUTH.json METRICS.json DATA
+
+DATA is lapwing's `data_dir`; METRICS.json holds its metrics shortly before it ended.
 """
 
 import json
@@ -30,13 +32,15 @@ SLACK_S = 45
 
 def main():
     truth = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    table = outputs.archive(sys.argv[2])
-    revisions = outputs.findings(sys.argv[3])
+    metrics = json.loads(pathlib.Path(sys.argv[2]).read_text())
+    data = pathlib.Path(sys.argv[3])
+    table = outputs.archive(data / "archive")
     counts = outputs.pair_counts(table)
     telemetry_arrived(truth, counts)
     pairs_are_right(truth, counts)
-    incidents_are_found(truth, revisions)
-    nothing_planted_is_left(truth, table, pathlib.Path(sys.argv[4]))
+    incidents_are_found(truth, outputs.findings(data / "findings.ndjson"))
+    nothing_planted_is_left(truth, table, data)
+    metrics_agree(metrics, counts)
     finish()
 
 
@@ -90,6 +94,18 @@ def nothing_planted_is_left(truth, table, data):
     check("the planted e-mail address is in no archive column", not seen, f"columns {seen}")
     files = [str(path) for path in data.rglob("*") if path.is_file() and planted.encode() in path.read_bytes()]
     check("the planted e-mail address is in no file lapwing wrote", not files, str(files))
+
+
+def metrics_agree(metrics, counts):
+    for signal in ("log_server", "log_client", "span_client", "span_server"):
+        archived = sum(n for key, n in counts.items() if key[0] == signal)
+        accepted = outputs.metric_sum(metrics, "lapwing_receiver_accepted_calls_total", signal=signal)
+        equal(f"lapwing's metrics count the {signal} calls of the archive", accepted, archived)
+    equal("no request was refused", outputs.metric_sum(metrics, "lapwing_receiver_refused_requests_total"), 0)
+    for transport in ("grpc", "http"):
+        requests = outputs.metric_sum(metrics, "lapwing_receiver_requests_total", transport=transport)
+        check(f"requests came over {transport}", requests > 0)
+    check("redactions are counted", outputs.metric_sum(metrics, "lapwing_redaction_hits_total") > 0)
 
 
 def seconds(text):

@@ -49,12 +49,13 @@ def main():
     equal("pandas agrees on them too", by_pandas, by_pyarrow)
 
     equal("lapwing's summary has as many calls", summary["calls"], table.num_rows)
-    pairs = collections.Counter()
-    for (signal, source, destination), n in by_duckdb.items():
-        if source is not None and destination is not None:
-            pairs[source, destination] += n
-    said = {(p["source"], p["destination"]): p["calls"] for p in summary["pairs"]}
-    equal("lapwing's summary counts the same calls per pair", said, dict(pairs))
+    pairs = {
+        (f"{source}->{destination}", signal): n
+        for (signal, source, destination), n in by_duckdb.items()
+        if source is not None and destination is not None
+    }
+    said = {(pair, signal): n for pair, signals in summary["calls_by_pair"].items() for signal, n in signals.items()}
+    equal("lapwing's summary counts the same calls per pair and signal", said, pairs)
     independent_oracle(pairs_path, by_duckdb)
     times(files_sql)
     finish()
