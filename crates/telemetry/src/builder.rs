@@ -1,16 +1,18 @@
 //! Appends calls to the batch of their partition.
 
+mod column;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Int16Array, Int64Array, MapArray, RecordBatch,
-    StructArray, TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, Int16Array, Int64Array, MapArray, RecordBatch, StructArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{Field, UInt32Type};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::Field;
 
+use self::column::{Ids, NULL, Nullable, Word, dictionary};
 use crate::calls::{MAX_ENTRIES, MAX_ROWS, RawCalls, entry_fields, schema};
 use crate::interner::{Interner, replace};
 use crate::{EventTime, Outcome, Partition, Signal, partition_of};
@@ -289,7 +291,9 @@ impl CallBuilder {
         self.trace_id.push(call.trace_id.map(<[u8; 16]>::as_slice), 16);
         self.span_id.push(call.span_id.map(<[u8; 8]>::as_slice), 8);
         self.parent_span_id.push(call.parent_span_id.map(<[u8; 8]>::as_slice), 8);
-        shared.iter().for_each(|run| self.append_shared(run));
+        for run in shared {
+            self.append_shared(run);
+        }
         self.append_entries(attributes);
         self.entry_ends.push(self.entry_keys.len() as i32);
     }
@@ -429,90 +433,6 @@ impl CallBuilder {
     }
 }
 
-const NULL: u32 = u32::MAX;
-
-#[derive(Default)]
-struct Word {
-    keys: Vec<u32>,
-    values: Interner,
-}
-
-impl Word {
-    fn push(&mut self, value: Option<&str>) {
-        let key = value.map_or(NULL, |v| self.values.id(v));
-        self.keys.push(key);
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        let mut keys = replace(&mut self.keys);
-        let nulls = NullBuffer::from_iter(keys.iter().map(|k| *k != NULL));
-        keys.iter_mut().filter(|k| **k == NULL).for_each(|k| *k = 0);
-        dictionary(keys, (nulls.null_count() > 0).then_some(nulls), self.values.finish())
-    }
-}
-
-fn dictionary(keys: Vec<u32>, nulls: Option<NullBuffer>, values: ArrayRef) -> ArrayRef {
-    let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
-    Arc::new(DictionaryArray::<UInt32Type>::new(keys, values))
-}
-
-struct Nullable<T> {
-    values: Vec<T>,
-    valid: Vec<bool>,
-}
-
-impl<T> Default for Nullable<T> {
-    fn default() -> Nullable<T> {
-        Nullable { values: Vec::new(), valid: Vec::new() }
-    }
-}
-
-impl<T: Default + Copy + arrow::datatypes::ArrowNativeType> Nullable<T> {
-    fn push(&mut self, value: Option<T>) {
-        self.values.push(value.unwrap_or_default());
-        self.valid.push(value.is_some());
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.values.truncate(rows);
-        self.valid.truncate(rows);
-    }
-
-    fn finish(&mut self, array: impl Fn(ScalarBuffer<T>, Option<NullBuffer>) -> ArrayRef) -> ArrayRef {
-        let nulls = NullBuffer::from(replace(&mut self.valid));
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        array(ScalarBuffer::from(replace(&mut self.values)), nulls)
-    }
-}
-
-#[derive(Default)]
-struct Ids {
-    bytes: Vec<u8>,
-    valid: Vec<bool>,
-}
-
-impl Ids {
-    fn push(&mut self, id: Option<&[u8]>, size: usize) {
-        match id {
-            Some(id) => self.bytes.extend_from_slice(id),
-            None => self.bytes.resize(self.bytes.len() + size, 0),
-        }
-        self.valid.push(id.is_some());
-    }
-
-    fn truncate(&mut self, rows: usize, size: usize) {
-        self.bytes.truncate(rows * size);
-        self.valid.truncate(rows);
-    }
-
-    fn finish(&mut self, size: i32) -> ArrayRef {
-        let nulls = NullBuffer::from(replace(&mut self.valid));
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        let bytes: Buffer = MutableBuffer::from(replace(&mut self.bytes)).into();
-        Arc::new(FixedSizeBinaryArray::new(size, bytes, nulls))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -522,10 +442,10 @@ mod tests {
         let source = format!("ns/s{}", n % 3);
         let mut call =
             Call::new(EventTime(i64::from(n)), EventTime(i64::from(n) - 5), Signal::LogServer, "prod");
-        call.source = (n % 4 != 0).then_some(source.as_str());
+        call.source = (!n.is_multiple_of(4)).then_some(source.as_str());
         call.destination = Some("ns/d");
-        call.status = (n % 5 != 0).then_some(200);
-        call.trace_id = (n % 2 == 0).then_some(&[7; 16]);
+        call.status = (!n.is_multiple_of(5)).then_some(200);
+        call.trace_id = n.is_multiple_of(2).then_some(&[7; 16]);
         let value = format!("v{}", n % 7);
         let attributes = [("a", "1"), ("b", value.as_str())];
         builders.append(&call, attributes.into_iter().take((n % 3) as usize));

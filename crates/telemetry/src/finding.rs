@@ -1,5 +1,7 @@
 //! What we claim, and the evidence for it.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -123,7 +125,7 @@ impl Finding {
         }
         hash.update(opening_window.0.to_be_bytes());
         hash.finalize()[..16].iter().fold(String::from("lw-"), |mut id, byte| {
-            id.push_str(&format!("{byte:02x}"));
+            let _infallible = write!(id, "{byte:02x}");
             id
         })
     }
@@ -134,10 +136,12 @@ impl Finding {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn rfc3339<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 
+#[expect(clippy::ref_option, reason = "serde's signature")]
 fn maybe_rfc3339<S: Serializer>(time: &Option<EventTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => serializer.collect_str(time),

@@ -42,7 +42,7 @@ impl Interner {
         let known = self.offsets.get(id as usize..).and_then(<[i32]>::first_chunk);
         known.is_some_and(|&[from, to]| {
             let (from, to) = (from as usize, to as usize);
-            to - from == value.len() && self.bytes[from..to] == *value.as_bytes()
+            same(&self.bytes[from..to], value.as_bytes())
         })
     }
 
@@ -70,7 +70,7 @@ impl Interner {
     fn find_or_add(&mut self, value: &str) -> u32 {
         let Interner { ids, bytes, offsets, hasher, .. } = self;
         let hash = hasher.hash_one(value.as_bytes());
-        let is_value = |id: &u32| slice(offsets, bytes, *id) == value.as_bytes();
+        let is_value = |id: &u32| same(slice(offsets, bytes, *id), value.as_bytes());
         let entry = match ids.entry(hash, is_value, |&id| hasher.hash_one(slice(offsets, bytes, id))) {
             Entry::Occupied(known) => return *known.get(),
             Entry::Vacant(entry) => entry,
@@ -80,6 +80,24 @@ impl Interner {
         bytes.extend_from_slice(value.as_bytes());
         offsets.push(bytes.len() as i32);
         id
+    }
+}
+
+/// Whether two byte strings are equal. Most names and values are short: up to 32 bytes they are compared in
+/// two overlapping halves, without a call.
+#[inline]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        8..16 => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        16..=32 => {
+            a.first_chunk::<16>() == b.first_chunk::<16>() && a.last_chunk::<16>() == b.last_chunk::<16>()
+        }
+        // Longer ones that differ, urls and ids, differ near the end.
+        33.. => a.last_chunk::<16>() == b.last_chunk::<16>() && a == b,
+        _ => a == b,
     }
 }
 
@@ -98,6 +116,19 @@ fn slice<'a>(offsets: &[i32], bytes: &'a [u8], id: u32) -> &'a [u8] {
 mod tests {
     use super::*;
     use arrow::array::Array;
+
+    #[test]
+    fn strings_of_any_length_are_the_same_only_if_every_byte_is() {
+        for len in 0..70 {
+            let one: Vec<u8> = (0..len).collect();
+            assert!(same(&one, &one.clone()) && !same(&one, &[&one[..], &[0]].concat()));
+            for changed in 0..usize::from(len) {
+                let mut other = one.clone();
+                other[changed] ^= 1;
+                assert!(!same(&one, &other), "{len} {changed}");
+            }
+        }
+    }
 
     #[test]
     fn equal_values_share_a_number() {

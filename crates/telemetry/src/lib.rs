@@ -37,6 +37,7 @@ pub mod words;
 pub use builder::{AttributeName, Builders, Call, CallBuilder, Checkpoint, Key, SharedAttributes};
 pub use calls::{Calls, Columns, RawCalls};
 pub use finding::{Exemplar, Finding, FindingState, Severity};
+pub use interner::same;
 pub use log::{AppendError, Group, LogEvent, LogReader, LogWriter, ReadError};
 pub use pair::{Pair, partition_of};
 pub use position::{Offset, Partition, Position};
