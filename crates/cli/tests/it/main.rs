@@ -1,0 +1,4 @@
+//! What the command says, and the house's own hygiene.
+
+mod command;
+mod tidy;
