@@ -1,0 +1,141 @@
+//! A text with the words found in it: what stands near a number decides what the number may be.
+
+use crate::builtin::Rule;
+use crate::keys::{Keys, Meaning, NAME_BYTES, is_technical};
+
+/// A stretch of text that a rule claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) rule: u16,
+}
+
+/// A word of the lexicon, found at a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// Number of the word in the lexicon.
+    pub(crate) word: u16,
+    /// The rules it hints at, and the bits below.
+    pub(crate) hints: u64,
+}
+
+/// Hints that four numbers with dots are a version, not an address.
+pub(crate) const VERSION: u64 = 1 << 63;
+
+/// How far a word may stand before what it explains, in bytes.
+const REACH_BYTES: usize = 48;
+
+/// A text under examination.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) hits: &'a [Hit],
+    pub(crate) keys: &'a Keys,
+    /// What the name of the field says that holds the text.
+    pub(crate) field: Option<Meaning>,
+    /// Whether that name is a technical one.
+    pub(crate) field_is_technical: bool,
+    /// Rules that are switched off.
+    pub(crate) disabled: u64,
+}
+
+impl Text<'_> {
+    pub(crate) fn at(&self, index: usize) -> u8 {
+        self.bytes.get(index).copied().unwrap_or(b' ')
+    }
+
+    pub(crate) fn before(&self, index: usize) -> u8 {
+        if index == 0 { b' ' } else { self.bytes[index - 1] }
+    }
+
+    pub(crate) fn allows(&self, rule: Rule) -> bool {
+        self.disabled & rule.bit() == 0
+    }
+
+    /// Whether a word that hints at one of `hints` stands shortly before `place`.
+    pub(crate) fn near(&self, hints: u64, place: usize) -> bool {
+        let after = self.hits.partition_point(|h| (h.end as usize) <= place);
+        let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + REACH_BYTES >= place);
+        near.into_iter().any(|h| h.hints & hints != 0)
+    }
+
+    /// Whether a value at `place`, which by its form alone could be many things, is `rule`'s: its label
+    /// says so or, without a label, a word near by.
+    pub(crate) fn says(&self, rule: Rule, place: usize) -> bool {
+        if self.field.is_some_and(|m| m.rule == rule.id()) {
+            return true;
+        }
+        match self.label(place) {
+            Some((start, end)) => {
+                let name = &self.bytes[start..end];
+                match self.keys.meaning(name) {
+                    Some(meaning) => meaning.rule == rule.id(),
+                    None => !is_technical(name) && self.near(rule.bit(), place),
+                }
+            }
+            None => self.near(rule.bit(), place),
+        }
+    }
+
+    /// Whether the value at `place` is labelled as a technical number or id.
+    pub(crate) fn is_technical(&self, place: usize) -> bool {
+        let label = self.label(place).or_else(|| self.word_before(place));
+        match label {
+            Some((start, end)) => is_technical(&self.bytes[start..end]),
+            None => self.field_is_technical && self.at_the_start(place),
+        }
+    }
+
+    fn at_the_start(&self, place: usize) -> bool {
+        self.bytes[..place].iter().all(|b| !b.is_ascii_alphanumeric())
+    }
+
+    /// The name that labels the value at `place`: `name=`, `"name": "`, `<name>`, and the pairs of
+    /// OTLP/JSON.
+    pub(crate) fn label(&self, place: usize) -> Option<(usize, usize)> {
+        let mut i = self.skip_back(place, |b| matches!(b, b'"' | b'\'' | b'\\' | b'[' | b'('), 6);
+        i = self.skip_back(i, |b| b == b' ', 2);
+        if !matches!(self.before(i), b'=' | b':' | b'>') {
+            return None;
+        }
+        i = self.skip_back(i, |b| matches!(b, b'=' | b':' | b'>' | b' '), 4);
+        i = self.skip_back(i, |b| matches!(b, b'"' | b'\'' | b'\\' | b'`' | b']'), 4);
+        let start = self.name_start(i);
+        let name = &self.bytes[start..i];
+        if matches!(name, b"stringValue" | b"intValue" | b"doubleValue") {
+            return self.otlp_key(start);
+        }
+        (!name.is_empty()).then_some((start, i))
+    }
+
+    /// The name in `"key":"name","value":{"stringValue":` before `place`, where `stringValue` begins.
+    fn otlp_key(&self, place: usize) -> Option<(usize, usize)> {
+        let quote = |b: u8| matches!(b, b'"' | b'\\' | b'{' | b' ' | b':');
+        let i = self.skip_back(place, quote, 12);
+        let i = i.checked_sub(5).filter(|i| &self.bytes[*i..i + 5] == b"value")?;
+        let end = self.skip_back(i, |b| matches!(b, b'"' | b'\\' | b',' | b' '), 10);
+        let start = self.name_start(end);
+        (start < end).then_some((start, end))
+    }
+
+    /// The word before `place`, a space or quote between them.
+    fn word_before(&self, place: usize) -> Option<(usize, usize)> {
+        let end = self.skip_back(place, |b| matches!(b, b' ' | b'"' | b'\'' | b'#'), 3);
+        let start = self.name_start(end);
+        (start < end && end < place).then_some((start, end))
+    }
+
+    pub(crate) fn name_start(&self, end: usize) -> usize {
+        let floor = end.saturating_sub(NAME_BYTES);
+        let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        end - self.bytes[floor..end].iter().rev().take_while(|b| name(b)).count()
+    }
+
+    fn skip_back(&self, from: usize, skip: impl Fn(u8) -> bool, most: usize) -> usize {
+        let floor = from.saturating_sub(most);
+        from - self.bytes[floor..from].iter().rev().take_while(|b| skip(**b)).count()
+    }
+}

@@ -1,0 +1,344 @@
+//! What the name of a field says about its value.
+//!
+//! Names come in every spelling (`nationalInsuranceNumber`, `ni_number`, `x-nhs-number`, `user.email`), so
+//! a name is folded to lower-case words, and what decides is the longest phrase it ends with.
+
+use std::collections::HashMap;
+
+use crate::builtin::Rule;
+
+/// What a value must look like for a rule to take it from a field of the right name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Anything that is not plainly a word about the field ("missing", `null`).
+    Any,
+    /// Only what looks drawn at random: the name says little (`key`).
+    Random,
+    /// Credentials after a scheme name, or anything at all.
+    Authorization,
+    /// Several `name=value`, looked at one by one in text, replaced whole as an attribute.
+    Cookie,
+    /// What the rule of this number recognises by itself.
+    Ruled,
+    /// A person's name: the field is called so.
+    Name,
+    /// A person's name: the field is only called `name`, so two capitalised words in a URL's query.
+    BareName,
+}
+
+/// What a field's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    pub(crate) rule: u16,
+    pub(crate) shape: Shape,
+    /// Whether the whole name must be the phrase.
+    whole: bool,
+}
+
+impl Meaning {
+    /// What names of a rule file mean.
+    pub(crate) fn of_file(rule: u16) -> Meaning {
+        Meaning { rule, shape: Shape::Any, whole: false }
+    }
+
+    pub(crate) fn is_built_in(self) -> bool {
+        usize::from(self.rule) < crate::builtin::BUILTINS.len()
+    }
+}
+
+/// Phrases and what they mean, and the words by which text is searched for them.
+pub(crate) struct Keys {
+    phrases: HashMap<String, Option<Meaning>>,
+    /// Words of names from rule files.
+    stems: Vec<String>,
+}
+
+/// A name longer than this is judged by its end.
+pub(crate) const NAME_BYTES: usize = 64;
+const MAX_WORDS: usize = 16;
+
+impl Keys {
+    /// The phrases of the built-in rules that are not in `disabled`.
+    pub(crate) fn builtin(disabled: u64) -> Keys {
+        let mut keys = Keys { phrases: HashMap::new(), stems: Vec::new() };
+        for (phrase, meaning) in phrases() {
+            if meaning.is_none_or(|m| disabled & (1 << m.rule) == 0) {
+                keys.phrases.insert(phrase.replace(' ', ""), meaning);
+            }
+        }
+        keys
+    }
+
+    /// Adds a name from a rule file: everything under it is `rule`'s.
+    pub(crate) fn insert(&mut self, name: &str, rule: u16) {
+        let folded = Folded::of(name.as_bytes());
+        self.phrases.insert(folded.range(0, folded.words).to_owned(), Some(Meaning::of_file(rule)));
+        let words: Vec<&str> = (0..folded.words).map(|w| folded.range(w, w + 1)).collect();
+        self.stems.push(stem(&words.join(" ")).to_owned());
+        self.stems.push(words.concat());
+    }
+
+    /// Makes a name mean nothing.
+    pub(crate) fn exempt(&mut self, name: &str) {
+        let folded = Folded::of(name.as_bytes());
+        self.phrases.insert(folded.range(0, folded.words).to_owned(), None);
+    }
+
+    /// What `name` means; `None` if nothing.
+    pub(crate) fn meaning(&self, name: &[u8]) -> Option<Meaning> {
+        let folded = Folded::of(name);
+        let mut words = folded.words;
+        if let Some(meaning) = self.longest(&folded, words) {
+            return meaning;
+        }
+        // `phone_number_1`, `email value`: the last word only says what kind of field it is.
+        while words > 1 && folded.is_filler(words - 1) {
+            words -= 1;
+            if let Some(meaning) = self.longest(&folded, words) {
+                return meaning;
+            }
+        }
+        None
+    }
+
+    /// What several words mean if together they are one phrase of the table: `date of birth`.
+    pub(crate) fn phrase(&self, words: &[u8]) -> Option<Option<Meaning>> {
+        let folded = Folded::of(words);
+        self.phrases.get(folded.range(0, folded.words)).copied()
+    }
+
+    fn longest(&self, folded: &Folded, words: usize) -> Option<Option<Meaning>> {
+        for first in 0..words {
+            if let Some(meaning) = self.phrases.get(folded.range(first, words)) {
+                let fits = meaning.is_none_or(|m| first == 0 || !m.whole);
+                if fits {
+                    return Some(*meaning);
+                }
+            }
+        }
+        None
+    }
+
+    /// The words by which text is searched for names, with the rules they hint at.
+    pub(crate) fn literals(&self) -> Vec<(String, u64)> {
+        let mut literals: HashMap<String, u64> = HashMap::new();
+        for (phrase, meaning) in phrases() {
+            let Some(meaning) = meaning else { continue };
+            if self.phrases.get(&phrase.replace(' ', "")) != Some(&Some(meaning)) {
+                continue;
+            }
+            for word in [stem(phrase), &phrase.replace(' ', "")] {
+                *literals.entry(word.to_owned()).or_default() |= 1 << meaning.rule;
+            }
+        }
+        for stem in self.stems.iter().filter(|s| !s.is_empty()) {
+            literals.entry(stem.clone()).or_default();
+        }
+        let mut literals: Vec<(String, u64)> = literals.into_iter().collect();
+        literals.sort();
+        literals
+    }
+}
+
+/// The word of a phrase by which it is found: the last one, unless that is found everywhere.
+fn stem(phrase: &str) -> &str {
+    let common = |w: &&str| matches!(*w, "number" | "no" | "num" | "code" | "id" | "line" | "of" | "address" | "1" | "2");
+    let words = phrase.split(' ');
+    let telling = words.clone().rev().find(|w| !common(w));
+    telling.or_else(|| words.rev().find(|w| w.len() > 2)).unwrap_or(phrase)
+}
+
+/// A name in lower-case words.
+struct Folded {
+    text: [u8; NAME_BYTES],
+    len: usize,
+    starts: [u8; MAX_WORDS + 1],
+    words: usize,
+}
+
+impl Folded {
+    fn of(name: &[u8]) -> Folded {
+        let name = &name[name.len().saturating_sub(NAME_BYTES)..];
+        let mut folded = Folded { text: [0; NAME_BYTES], len: 0, starts: [0; MAX_WORDS + 1], words: 0 };
+        let mut previous = b' ';
+        for (i, &byte) in name.iter().enumerate() {
+            let begins = match byte {
+                b'A'..=b'Z' => {
+                    let next_is_lower = name.get(i + 1).is_some_and(u8::is_ascii_lowercase);
+                    !previous.is_ascii_uppercase() || next_is_lower
+                }
+                b'a'..=b'z' => !previous.is_ascii_alphabetic(),
+                b'0'..=b'9' => !previous.is_ascii_digit(),
+                _ => false,
+            };
+            if begins && folded.words < MAX_WORDS {
+                folded.starts[folded.words] = folded.len as u8;
+                folded.words += 1;
+            }
+            if byte.is_ascii_alphanumeric() {
+                folded.text[folded.len] = byte.to_ascii_lowercase();
+                folded.len += 1;
+            }
+            previous = byte;
+        }
+        folded.starts[folded.words] = folded.len as u8;
+        folded
+    }
+
+    fn range(&self, first: usize, last: usize) -> &str {
+        let bytes = &self.text[usize::from(self.starts[first])..usize::from(self.starts[last])];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn is_filler(&self, word: usize) -> bool {
+        let word = self.range(word, word + 1);
+        word.bytes().all(|b| b.is_ascii_digit())
+            || matches!(word, "number" | "no" | "num" | "nr" | "value" | "text" | "str" | "string" | "raw" | "field" | "header" | "param" | "plain" | "input")
+    }
+}
+
+/// Whether a name is that of a technical number or id, under which digits that only pass a checksum are
+/// most likely an accident.
+pub(crate) fn is_technical(name: &[u8]) -> bool {
+    const LAST: &[&str] = &[
+        "amount", "attempt", "batch", "build", "bytes", "checksum", "commit", "correlation", "count", "cursor",
+        "duration", "elapsed", "epoch", "exp", "expires", "generation", "iat", "index", "invoice", "job", "latency",
+        "length", "limit", "line", "ms", "nanos", "ns", "offset", "order", "page", "partition", "pid", "port",
+        "price", "ref", "reference", "revision", "rows", "seq", "sequence", "shard", "size", "sku", "snowflake",
+        "span", "spanid", "thread", "tid", "time", "timestamp", "total", "trace", "traceid", "ts", "ttl", "txn",
+        "until", "us", "version", "watermark",
+    ];
+    let folded = Folded::of(name);
+    let id = folded.words > 1 && folded.range(folded.words - 1, folded.words) == "id";
+    let last = folded.words - usize::from(id);
+    last > 0 && LAST.binary_search(&folded.range(last - 1, last)).is_ok()
+}
+
+fn phrases() -> impl Iterator<Item = (&'static str, Option<Meaning>)> {
+    TABLE.iter().flat_map(|(rule, shape, whole, list)| {
+        let meaning = rule.map(|rule| Meaning { rule: rule.id(), shape: *shape, whole: *whole });
+        list.split('|').map(move |phrase| (phrase, meaning))
+    })
+}
+
+/// Rule, shape, whether the phrase must be the whole name, and the phrases. A row without a rule says
+/// that names ending so are harmless although a shorter phrase would match.
+const TABLE: &[(Option<Rule>, Shape, bool, &str)] = {
+    use Rule as R;
+    use Shape::{Any, Authorization, BareName, Cookie, Name, Random, Ruled};
+    &[
+        (Some(R::Password), Any, false, "password|passwd|pwd|passphrase|pass phrase|passcode|pgpassword|user pass|db pass|security answer|mothers maiden name|one time password|otp|otp code|totp"),
+        (Some(R::Password), Any, true, "pass|pin|pin code"),
+        (Some(R::Secret), Any, false, "secret|client secret|secret key|shared secret|app secret|encryption key|master key|credential|credentials|connection string|aws secret key"),
+        (Some(R::AwsSecret), Any, false, "secret access key|aws secret access key|aws secret"),
+        (Some(R::PrivateKey), Any, false, "private key|signing key|ssh key|rsa key|pem key"),
+        (Some(R::ApiKey), Any, false, "api key|access key|auth key|account key|subscription key|shared access key|x functions key|application key|service key|aws access key id|access key id"),
+        (Some(R::ApiKey), Random, false, "key"),
+        (Some(R::AccessToken), Any, false, "token|access token|refresh token|id token|auth token|bearer token|api token|csrf token|xsrf token|csrf|xsrf|jwt|client assertion|saml response|saml assertion|code verifier|authorization code|magic link"),
+        (Some(R::Signature), Random, false, "signature|sig|x amz signature|x goog signature|x amz security token|x ms signature|hmac"),
+        (Some(R::AwsAccessKey), Ruled, false, "x amz credential"),
+        (Some(R::Session), Any, false, "session id|sessionid|sid|jsessionid|phpsessid|sess id|sessid|session key|session token|session cookie|connect sid|asp net session id|session"),
+        (Some(R::Cookie), Cookie, false, "cookie|set cookie|cookies"),
+        (Some(R::Authorization), Authorization, false, "authorization|proxy authorization|auth header"),
+        (Some(R::Basic), Any, false, "authorization basic|basic auth"),
+        (Some(R::CardCode), Ruled, false, "cvv|cvc|cvv2|cvc2|cvn|csc|card security code|card verification value"),
+        (Some(R::Email), Ruled, false, "email|e mail|email address|mail address|emailaddress"),
+        (Some(R::Email), Ruled, true, "mail"),
+        (Some(R::Phone), Ruled, false, "phone|telephone|tel|mobile|msisdn|cell|cellphone|cell phone|fax|contact number|caller id|phone number|mobile number|whatsapp"),
+        (Some(R::Card), Ruled, false, "card|card number|pan|cc|ccn|cc num|cc number|credit card|debit card|payment card|primary account number"),
+        (Some(R::Iban), Ruled, false, "iban"),
+        (Some(R::BankAccount), Ruled, false, "account number|account no|bank account|sort code|sort code account|acct|routing number|bank acct"),
+        (Some(R::BankAccount), Ruled, true, "account"),
+        (Some(R::Nino), Ruled, false, "nino|ni number|ni no|national insurance|national insurance number|insurance number"),
+        (Some(R::Nhs), Ruled, false, "nhs|nhs number|nhs no|nhs id|patient nhs|chi number|chi no|health number|patient number"),
+        (Some(R::Utr), Ruled, false, "utr|unique taxpayer reference|taxpayer reference|tax reference"),
+        (Some(R::Passport), Ruled, false, "passport|passport number|passport no|passport id"),
+        (Some(R::DrivingLicence), Ruled, false, "driving licence|driving license|drivers license|driver licence|driver license|licence number|license number|licence no|dl number"),
+        (Some(R::Plate), Ruled, false, "vrm|vrn|registration plate|reg plate|number plate|licence plate|license plate|vehicle registration|vehicle reg|reg number|registration number"),
+        (Some(R::Plate), Ruled, true, "reg|plate"),
+        (Some(R::Ssn), Ruled, false, "ssn|social security number|social security"),
+        (Some(R::Imei), Ruled, false, "imei|meid"),
+        (Some(R::MacAddress), Ruled, false, "mac|mac address|bssid|hwaddr|hardware address"),
+        (Some(R::Geo), Ruled, false, "geo|geo location|geolocation|lat lng|latlng|lat lon|lat long|latitude|longitude|lat|lng|lon|coordinates|coords|gps|gps position|gps location"),
+        (Some(R::DateOfBirth), Ruled, false, "dob|date of birth|birth date|birthdate|birthday|born|birth day"),
+        (Some(R::Postcode), Ruled, false, "postcode|post code|postal code|zip|zipcode|zip code"),
+        (Some(R::StreetAddress), Ruled, false, "street address|home address|postal address|billing address|shipping address|delivery address|address line|street|address line 1|address line 2|addr line"),
+        (Some(R::StreetAddress), Ruled, true, "address|line 1|line 2|line1|line2|addr"),
+        (Some(R::Name), Name, false, "full name|fullname|first name|firstname|last name|lastname|surname|forename|given name|family name|middle name|maiden name|patient name|customer name|display name|account holder|account holder name|cardholder|cardholder name|card holder|holder name|payee|payee name|beneficiary|beneficiary name|recipient name|contact name|person name|employee name|passenger name|guest name|member name|student name|user full name|real name|nickname"),
+        (Some(R::Name), BareName, true, "name|fn|who|contact|recipient|customer|passenger"),
+        (Some(R::Username), Ruled, false, "username|user name|login name|screen name|enduser id|user login|logon"),
+        (Some(R::Username), Ruled, true, "login"),
+        (Some(R::Crypto), Ruled, false, "btc address|eth address|bitcoin address|wallet address|wallet"),
+        (
+            None, Any, false,
+            "idempotency key|cache key|partition key|routing key|primary key|public key|foreign key|sort key|message key|object key|shard key|group key|dedup key|key id|lookup key|config key|row key|map key|hash key|host key|jwk key|\
+             page token|next page token|continuation token|next token|previous token|unexpected token|\
+             service account|storage account|aws account|cloud account|server address|client address|remote address|peer address|local address|source address|destination address|upstream address|downstream address|listen address|bind address|socket address|host address|ip address|network address|pod address|\
+             upstream host|host name|hostname|db name|event name|service name|pod name|file name|filename|rule name|\
+             region zip|file zip|sdk login|signature algorithm|signature version|signature method",
+        ),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, want: Option<Rule>) {
+        let got = Keys::builtin(0).meaning(name.as_bytes()).map(|m| m.rule);
+        assert_eq!(got, want.map(Rule::id), "{name}");
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_means_the_same() {
+        for name in [
+            "nationalInsuranceNumber", "national_insurance_number", "national-insurance", "x-app-national.insurance",
+            "NATIONAL_INSURANCE_NUMBER", "NationalInsuranceNo", "ni_number", "user.nino",
+        ] {
+            check(name, Some(Rule::Nino));
+        }
+        for name in ["email", "userEmail", "contact_email", "x_user_email", "e-mail", "customer.emailAddress", "email2"] {
+            check(name, Some(Rule::Email));
+        }
+        for name in ["X-Api-Key", "apikey", "APIKey", "http.request.header.x-api-key"] {
+            check(name, Some(Rule::ApiKey));
+        }
+        check("HTTPSPassword", Some(Rule::Password));
+        check("http.request.header.authorization", Some(Rule::Authorization));
+    }
+
+    #[test]
+    fn what_a_name_ends_with_decides() {
+        check("token_type", None);
+        check("password_reset_url", None);
+        check("email.verified", None);
+        check("card_type", None);
+        check("idempotency-key", None);
+        check("client_address", None);
+        check("service.name", None);
+        check("user.pass.count", None);
+        check("compass", None);
+        check("name", Some(Rule::Name));
+        check("file.name", None);
+    }
+
+    #[test]
+    fn technical_names_are_known() {
+        for name in ["order_id", "batch", "trace-id", "offset", "kafka.offset", "startTime", "sequence"] {
+            assert!(is_technical(name.as_bytes()), "{name}");
+        }
+        for name in ["patient_id", "nhs", "id", "", "phone"] {
+            assert!(!is_technical(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_from_a_rule_file_are_found_in_every_spelling() {
+        let mut keys = Keys::builtin(0);
+        keys.insert("employeeNumber", 77);
+        keys.exempt("email");
+        assert_eq!(keys.meaning(b"x-employee-number").map(|m| m.rule), Some(77));
+        assert_eq!(keys.meaning(b"user_email"), None);
+        assert!(keys.literals().contains(&("employee".to_owned(), 0)));
+    }
+}

@@ -1,0 +1,458 @@
+//! Numbers that identify people: cards, accounts, health, tax, telephones, documents, dates, postcodes.
+//!
+//! One walk over the digits of a text. A number is looked at as a whole: its neighbours must not be part
+//! of a longer run of letters, digits, `-` or `_`, so no telephone number is found inside a UUID.
+
+use crate::builtin::Rule;
+use crate::checks::{self, CardLength};
+use crate::context::{Found, Text};
+use crate::dates::date;
+use crate::documents::{iban, nino, plate, postcode};
+use crate::network;
+use crate::phone::{self, Phone};
+use crate::tokens;
+
+/// Adds what the digits of `text` say.
+pub(crate) fn find(text: &Text<'_>, found: &mut Vec<Found>) {
+    let bytes = text.bytes;
+    let mut i = 0;
+    let mut floor = 0;
+    while let Some(step) = bytes[i..].iter().position(u8::is_ascii_digit) {
+        let digit = i + step;
+        let start = digit - bytes[floor..digit].iter().rev().take_while(|b| is_run(**b)).count();
+        let end = digit + bytes[digit..].iter().take_while(|b| is_run(**b)).count();
+        let run = Run { start, end };
+        match run.judge(text) {
+            Some(hit) => {
+                if hit.rule != IGNORED {
+                    found.push(hit);
+                }
+                floor = hit.end;
+                i = hit.end.max(digit + 1);
+            }
+            None => {
+                floor = end;
+                i = end;
+            }
+        }
+    }
+}
+
+/// A stretch that is known to be nothing.
+const IGNORED: u16 = u16::MAX;
+
+pub(crate) fn is_run(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// A run of letters, digits, `-` and `_` that holds a digit.
+#[derive(Clone, Copy)]
+struct Run {
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    fn judge(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        if is_uuid(run) {
+            return Some(Found { start: self.start, end: self.end, rule: IGNORED });
+        }
+        if let Some((end, rule)) = tokens::unmarked(text.bytes, self.start, self.end) {
+            return text.allows(rule).then_some(Found { start: self.start, end, rule: rule.id() });
+        }
+        if let Some(found) = network::judge(text, self.start, self.end) {
+            return Some(found);
+        }
+        if run[0].is_ascii_digit() {
+            self.number(text).or_else(|| self.crypto(text))
+        } else {
+            self.lettered(text).or_else(|| self.crypto(text))
+        }
+    }
+
+    /// A run that begins with a digit.
+    fn number(self, text: &Text<'_>) -> Option<Found> {
+        let before = text.before(self.start);
+        let inside_decimal = before == b'.' && self.start >= 2 && text.bytes[self.start - 2].is_ascii_digit();
+        if inside_decimal {
+            return None;
+        }
+        let groups = Groups::read(text.bytes, self.start);
+        self.geo(text)
+            .or_else(|| date(text, self.start))
+            .or_else(|| card(text, &groups))
+            .or_else(|| bank(text, &groups))
+            .or_else(|| nhs(text, &groups))
+            .or_else(|| ssn(text, &groups))
+            .or_else(|| telephone(text, &groups))
+            .or_else(|| contextual(text, &groups))
+            .or_else(|| self.zip(text))
+    }
+
+    /// A run that begins with a letter.
+    fn lettered(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        if text.before(self.start) == b'.' && run.len() > 30 {
+            return None;
+        }
+        iban(text, self.start)
+            .or_else(|| nino(text, self.start))
+            .or_else(|| self.licence(text))
+            .or_else(|| postcode(text, self.start))
+            .or_else(|| plate(text, self.start))
+            .or_else(|| self.passport(text))
+            .or_else(|| date(text, self.start))
+    }
+
+    fn licence(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        checks::driving_licence(run).then(|| self.found(text, Rule::DrivingLicence))?
+    }
+
+    /// Passports of the UK since 2015 and elsewhere: one or two letters and seven digits or so.
+    fn passport(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        let letters = run.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        let shape = (1..=2).contains(&letters)
+            && (6..=8).contains(&(run.len() - letters))
+            && run[letters..].iter().all(u8::is_ascii_digit);
+        (shape && text.says(Rule::Passport, self.start)).then(|| self.found(text, Rule::Passport))?
+    }
+
+    fn crypto(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        checks::bitcoin(run).then(|| self.found(text, Rule::Crypto))?
+    }
+
+    /// A postcode of another country under a name that says so: `zip=90210-1234`.
+    fn zip(self, text: &Text<'_>) -> Option<Found> {
+        let run = &text.bytes[self.start..self.end];
+        let digits = run.iter().filter(|b| b.is_ascii_digit()).count();
+        let shape = (4..=10).contains(&run.len()) && digits >= 4;
+        (shape && self.labelled(text, Rule::Postcode)).then(|| self.found(text, Rule::Postcode))?
+    }
+
+    fn labelled(self, text: &Text<'_>, rule: Rule) -> bool {
+        let by_label = |(s, e): (usize, usize)| text.keys.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id());
+        match text.label(self.start) {
+            Some(label) => by_label(label),
+            None => text.field.is_some_and(|m| m.rule == rule.id()),
+        }
+    }
+
+    /// Degrees with at least three decimals under a name that says so, and the pair after a comma.
+    fn geo(self, text: &Text<'_>) -> Option<Found> {
+        let bytes = text.bytes;
+        let end = degrees(bytes, self.start)?;
+        if !text.allows(Rule::Geo) || !text.says(Rule::Geo, self.start) {
+            return None;
+        }
+        let start = if text.before(self.start) == b'-' { self.start - 1 } else { self.start };
+        let mut next = end;
+        while matches!(bytes.get(next), Some(b',' | b' ' | b';' | b'+')) && next < end + 3 {
+            next += 1;
+        }
+        let second = next + usize::from(bytes.get(next) == Some(&b'-'));
+        let end = if next > end { degrees(bytes, second).unwrap_or(end) } else { end };
+        Some(Found { start, end, rule: Rule::Geo.id() })
+    }
+
+    fn found(self, text: &Text<'_>, rule: Rule) -> Option<Found> {
+        claim(text, rule, self.start, self.end)
+    }
+}
+
+pub(crate) fn claim(text: &Text<'_>, rule: Rule, start: usize, end: usize) -> Option<Found> {
+    text.allows(rule).then_some(Found { start, end, rule: rule.id() })
+}
+
+fn is_uuid(run: &[u8]) -> bool {
+    run.len() == 36 && [8, 13, 18, 23].iter().all(|i| run[*i] == b'-')
+}
+
+fn degrees(bytes: &[u8], start: usize) -> Option<usize> {
+    let whole = bytes.get(start..)?.iter().take_while(|b| b.is_ascii_digit()).count();
+    if !(1..=3).contains(&whole) || bytes.get(start + whole) != Some(&b'.') {
+        return None;
+    }
+    let fraction = bytes[start + whole + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let end = start + whole + 1 + fraction;
+    let bounded = !bytes.get(end).is_some_and(u8::is_ascii_alphabetic);
+    ((3..=17).contains(&fraction) && bounded).then_some(end)
+}
+
+/// Digits in groups with single separators, beginning at a place.
+struct Groups {
+    digits: [u8; 24],
+    /// Digits seen up to the end of each group.
+    lens: [u8; 10],
+    ends: [usize; 10],
+    groups: usize,
+    start: usize,
+    /// The one separator between all groups; 0 if there are several kinds, or only one group.
+    separator: u8,
+    bytes_end: usize,
+}
+
+impl Groups {
+    fn read(bytes: &[u8], start: usize) -> Groups {
+        let mut g = Groups {
+            digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0, bytes_end: bytes.len(),
+        };
+        let (mut total, mut i, mut mixed) = (0, start, false);
+        loop {
+            let run = bytes[i..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if run == 0 || total + run > g.digits.len() || g.groups == g.lens.len() {
+                break;
+            }
+            g.digits[total..total + run].copy_from_slice(&bytes[i..i + run]);
+            total += run;
+            i += run;
+            (g.lens[g.groups], g.ends[g.groups]) = (total as u8, i);
+            g.groups += 1;
+            let Some(&separator) = bytes.get(i) else { break };
+            let next_is_digit = bytes.get(i + 1).is_some_and(u8::is_ascii_digit);
+            if !matches!(separator, b' ' | b'-' | b'+' | b'.') || !next_is_digit {
+                break;
+            }
+            mixed |= g.separator != 0 && g.separator != separator;
+            g.separator = separator;
+            i += 1;
+        }
+        if mixed {
+            g.separator = 0;
+        }
+        g
+    }
+
+    /// The first `groups` groups: their digits and where they end; `None` unless the number ends there.
+    fn first(&self, groups: usize, bytes: &[u8]) -> Option<(&[u8], usize)> {
+        if groups == 0 || groups > self.groups {
+            return None;
+        }
+        let end = self.ends[groups - 1];
+        bounded(bytes, end).then(|| (&self.digits[..usize::from(self.lens[groups - 1])], end))
+    }
+
+    fn len(&self, group: usize) -> usize {
+        let before = if group == 0 { 0 } else { self.lens[group - 1] };
+        usize::from(self.lens[group] - before)
+    }
+
+    fn shape_is(&self, shape: &[usize]) -> bool {
+        self.groups >= shape.len() && shape.iter().enumerate().all(|(i, want)| self.len(i) == *want)
+    }
+}
+
+/// Whether a number may end at `end`: no letter, digit, `_` or `-` follows, and no decimals.
+pub(crate) fn bounded(bytes: &[u8], end: usize) -> bool {
+    match bytes.get(end) {
+        Some(b'-') => !bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric),
+        Some(b'.') => !bytes.get(end + 1).is_some_and(u8::is_ascii_digit),
+        Some(b) => !b.is_ascii_alphanumeric() && *b != b'_',
+        None => true,
+    }
+}
+
+fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    const SHAPES: &[&[usize]] =
+        &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 1], &[4, 4, 5], &[8, 8], &[4, 4, 4], &[6, 4, 5]];
+    let shape = SHAPES.iter().find(|s| groups.shape_is(s)).map_or(1, |s| s.len());
+    let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
+    let (digits, end) = match contiguous {
+        Some(one) => one,
+        None if shape > 1 => groups.first(shape, text.bytes)?,
+        // Unusual groups are believed under a name that says card: `3714 496353 98431`, `40128888 88881881`.
+        None if groups.groups > 1 && groups.separator != b'.' => groups.first(groups.groups, text.bytes)?,
+        None => return None,
+    };
+    let grouped_oddly = contiguous.is_none() && shape == 1;
+    let length = checks::card_length(digits);
+    if length == CardLength::None || !checks::luhn(digits) || digits.iter().all(|d| *d == digits[0]) {
+        return None;
+    }
+    let sure = length == CardLength::Usual && !grouped_oddly;
+    // Numbers of 64 bits in decimal and epochs in nanoseconds have nineteen digits.
+    if sure && !text.is_technical_long(groups.start, digits.len()) || text.says(Rule::Card, groups.start) {
+        return claim(text, Rule::Card, groups.start, end);
+    }
+    None
+}
+
+impl Text<'_> {
+    fn is_technical_long(&self, place: usize, digits: usize) -> bool {
+        digits > 16 && self.is_technical(place)
+    }
+}
+
+fn nhs(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let (digits, end) = if groups.shape_is(&[3, 3, 4]) {
+        groups.first(3, text.bytes)?
+    } else if groups.len(0) == 10 {
+        groups.first(1, text.bytes)?
+    } else {
+        return None;
+    };
+    if !checks::nhs(digits) || groups.separator == b'.' && groups.groups >= 3 {
+        return None;
+    }
+    let grouped = groups.len(0) == 3;
+    let believed = text.says(Rule::Nhs, groups.start)
+        || checks::nhs_range(digits) && (grouped || stands_alone(text, groups.start, end)) && !text.is_technical(groups.start);
+    believed.then(|| claim(text, Rule::Nhs, groups.start, end))?
+}
+
+/// Whether a number is a whole path segment, a whole value, or quoted: not one word of a sentence.
+fn stands_alone(text: &Text<'_>, start: usize, end: usize) -> bool {
+    let open = matches!(text.before(start), b'/' | b'=' | b'"' | b'\'' | b'>') || start == 0;
+    let close = matches!(text.at(end), b'/' | b'&' | b'"' | b'\'' | b'<' | b'?' | b' ' | b'\\' | b',');
+    open && close
+}
+
+fn ssn(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let dashed = groups.shape_is(&[3, 2, 4]) && matches!(groups.separator, b'-' | b' ' | b'+');
+    let (digits, end) = groups.first(if dashed { 3 } else { 1 }, text.bytes)?;
+    if digits.len() != 9 || !checks::ssn(digits) {
+        return None;
+    }
+    let believed = dashed && groups.separator == b'-' && groups.groups == 3 || text.says(Rule::Ssn, groups.start);
+    believed.then(|| claim(text, Rule::Ssn, groups.start, end))?
+}
+
+/// Sort code (three pairs of digits) or account number, beside words that say so.
+fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let sort_code = groups.shape_is(&[2, 2, 2]) && groups.separator_of(3, text.bytes);
+    let count = match groups.groups {
+        _ if sort_code && groups.groups >= 4 && (7..=8).contains(&groups.len(3)) => 4,
+        _ if sort_code => 3,
+        _ if groups.len(0) == 6 && groups.groups >= 2 && (7..=8).contains(&groups.len(1)) => 2,
+        _ if (6..=12).contains(&groups.len(0)) && groups.len(0) != 10 => 1,
+        _ => return None,
+    };
+    let (digits, end) = groups.first(count, text.bytes)?;
+    let bare = count == 1;
+    // Eight digits are common, so a name must label them; a sort code needs only a word near by.
+    let said = if bare {
+        let by_label = |(s, e): (usize, usize)| text.keys.meaning(&text.bytes[s..e]);
+        let label = text.label(groups.start).map_or(text.field, by_label);
+        label.is_some_and(|m| m.rule == Rule::BankAccount.id()) || (digits.len() == 8 && text.near_tight(Rule::BankAccount, groups.start))
+    } else {
+        text.says(Rule::BankAccount, groups.start)
+    };
+    said.then(|| claim(text, Rule::BankAccount, groups.start, end))?
+}
+
+impl Groups {
+    /// Whether the first `groups` groups are joined by one kind of separator.
+    fn separator_of(&self, groups: usize, bytes: &[u8]) -> bool {
+        let separators = (0..groups - 1).map(|g| bytes.get(self.ends[g]));
+        self.groups >= groups && separators.collect::<Vec<_>>().windows(2).all(|w| w[0] == w[1])
+    }
+}
+
+impl Text<'_> {
+    /// Whether the word right before `place` hints at `rule`.
+    fn near_tight(&self, rule: Rule, place: usize) -> bool {
+        let after = self.hits.partition_point(|h| (h.end as usize) <= place);
+        let last = self.hits[..after].last();
+        last.is_some_and(|h| h.hints & rule.bit() != 0 && place - (h.end as usize) <= 12) && self.label(place).is_none()
+    }
+}
+
+fn telephone(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let bytes = text.bytes;
+    let mut start = groups.start;
+    let plus = text.before(start) == b'+';
+    let bracket = text.before(start) == b'(';
+    // `+44 (0)20 7946 0123` and `(0116) 496 0149`: the groups go on behind the bracket.
+    let (digits, end) = Spelled::read(bytes, groups)?.number(bytes)?;
+    let number = digits.as_slice();
+    let kind = if plus {
+        start -= 1;
+        phone::international(number)
+    } else if number.starts_with(b"00") && groups.groups > 1 {
+        phone::international(&number[2..])
+    } else if number.first() == Some(&b'0') {
+        phone::national(number)
+    } else if number.starts_with(b"44") && number.len() == 12 {
+        match phone::international(number) {
+            Phone::No => Phone::No,
+            _ => Phone::Weak,
+        }
+    } else {
+        phone::north_american(number.strip_prefix(b"1").unwrap_or(number))
+    };
+    if bracket {
+        start -= 1;
+    }
+    if plus && start > 0 && bytes[start - 1].is_ascii_alphanumeric() {
+        return None;
+    }
+    let strong = kind == Phone::Strong && !(groups.separator == b'.' && !plus) && !text.is_technical(groups.start);
+    let believed = strong || kind != Phone::No && text.says(Rule::Phone, groups.start);
+    believed.then(|| claim(text, Rule::Phone, start, end))?
+}
+
+/// The digits of a telephone number as people write them.
+struct Spelled {
+    digits: Vec<u8>,
+    end: usize,
+}
+
+impl Spelled {
+    /// Reads on over brackets, double spaces and single separators.
+    fn read(bytes: &[u8], groups: &Groups) -> Option<Spelled> {
+        let mut digits = Vec::with_capacity(16);
+        let (mut i, mut end) = (groups.start, groups.start);
+        while i < bytes.len() && digits.len() <= 16 {
+            match bytes[i] {
+                d @ b'0'..=b'9' => {
+                    digits.push(d);
+                    end = i + 1;
+                }
+                b'(' if bytes[i..].starts_with(b"(0)") => {
+                    i += 2;
+                    end = i + 1;
+                }
+                b' ' | b'-' | b'.' | b'+' | b')' | b'(' => {
+                    let gap = bytes[i..].iter().take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'+' | b')' | b'(')).count();
+                    if gap > 2 || !bytes.get(i + gap).is_some_and(u8::is_ascii_digit) && !bytes[i..].starts_with(b"(0)") && !bytes[i + 1..].starts_with(b"(0)") {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+            i += 1;
+        }
+        (7..=16).contains(&digits.len()).then_some(Spelled { digits, end })
+    }
+
+    fn number(self, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+        bounded(bytes, self.end).then_some((self.digits, self.end))
+    }
+}
+
+/// Numbers that only a word beside them tells apart: taxpayer reference, device, passport.
+fn contextual(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let says = |rule: Rule| text.says(rule, groups.start);
+    let whole = |rule: Rule, count: usize, end: usize| {
+        let _ = count;
+        claim(text, rule, groups.start, end)
+    };
+    // `71452 37376`, `8431418219K`, thirteen digits with a leading service code.
+    let count = if groups.shape_is(&[5, 5]) { 2 } else { 1 };
+    let end = groups.ends[count - 1];
+    let digits = &groups.digits[..usize::from(groups.lens[count - 1])];
+    let suffix = usize::from(matches!(text.at(end), b'K' | b'k'));
+    if matches!(digits.len(), 10 | 13) && bounded(text.bytes, end + suffix) && says(Rule::Utr) && checks::utr(&digits[digits.len() - 10..]) {
+        return whole(Rule::Utr, count, end + suffix);
+    }
+    let (digits, end) = groups.first(1, text.bytes)?;
+    match digits.len() {
+        15 if says(Rule::Imei) => whole(Rule::Imei, 1, end),
+        9 if says(Rule::Passport) => whole(Rule::Passport, 1, end),
+        8 if says(Rule::DrivingLicence) => whole(Rule::DrivingLicence, 1, end),
+        _ => None,
+    }
+}

@@ -1,0 +1,277 @@
+//! Finds everything in one text that a rule claims.
+
+use crate::builtin::{BUILTINS, Rule};
+use crate::context::{Found, Hit, Text};
+use crate::decode::{self, Decoded};
+use crate::keys::{Keys, Meaning};
+use crate::lexicon::{Act, Lexicon};
+use crate::patterns::Patterns;
+use crate::placeholder::Placeholders;
+use crate::{network, numbers, pairs, tokens, words};
+
+/// Everything that finding needs, compiled once.
+pub(crate) struct Scanner {
+    pub(crate) keys: Keys,
+    pub(crate) lexicon: Lexicon,
+    pub(crate) patterns: Patterns,
+    pub(crate) placeholders: Placeholders,
+    /// Built-in rules that are switched off.
+    pub(crate) disabled: u64,
+}
+
+/// What the name of a field says about the text in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) meaning: Option<Meaning>,
+    pub(crate) technical: bool,
+}
+
+/// Memory that scans reuse.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    hits: Vec<Hit>,
+    inner_hits: Vec<Hit>,
+    pub(crate) found: Vec<Found>,
+    placeholders: Vec<(usize, usize)>,
+}
+
+/// How deep text is looked for in base64 inside base64.
+const DEPTH: usize = 2;
+/// The shortest run of letters and digits that is tried as base64 or hexadecimal text.
+const SPELLED_BYTES: usize = 12;
+
+impl Scanner {
+    /// Leaves in `scratch.found` what the rules claim of `text`, in order, without overlaps.
+    pub(crate) fn scan(&self, text: &str, field: Field, scratch: &mut Scratch) {
+        let bytes = text.as_bytes();
+        scratch.found.clear();
+        if bytes.len() < 2 {
+            return;
+        }
+        if let Some(meaning) = field.meaning
+            && let Some((start, end)) = pairs::whole(bytes, meaning)
+        {
+            scratch.found.push(Found { start, end, rule: meaning.rule });
+        }
+        self.lexicon.find(bytes, &mut scratch.hits);
+        let decoded = Decoded::of(bytes);
+        self.view(bytes, &scratch.hits, field, decoded.is_none(), DEPTH, &mut scratch.found);
+        self.patterns.find(bytes, &mut scratch.found);
+        if let Some(decoded) = decoded {
+            let first = scratch.found.len();
+            self.lexicon.find(&decoded.bytes, &mut scratch.inner_hits);
+            self.view(&decoded.bytes, &scratch.inner_hits, field, true, DEPTH, &mut scratch.found);
+            self.patterns.find(&decoded.bytes, &mut scratch.found);
+            for found in &mut scratch.found[first..] {
+                (found.start, found.end) = decoded.original(found.start, found.end);
+            }
+        }
+        if !scratch.found.is_empty() {
+            self.settle(text, scratch);
+        }
+    }
+
+    /// Looks at one reading of the text. `plainly`: nothing hides numbers, so they are looked for here.
+    fn view(&self, bytes: &[u8], hits: &[Hit], field: Field, plainly: bool, depth: usize, found: &mut Vec<Found>) {
+        let text = Text {
+            bytes,
+            hits,
+            keys: &self.keys,
+            field: field.meaning,
+            field_is_technical: field.technical,
+            disabled: self.disabled,
+        };
+        let mut after = 0;
+        let mut mail_taken = usize::MAX;
+        for hit in hits {
+            let (start, end) = (hit.start as usize, hit.end as usize);
+            match self.lexicon.act(hit) {
+                Act::Hint => {}
+                Act::Name(alone) if start >= after => after = self.name(&text, start, end, alone, found),
+                Act::Name(_) => {}
+                Act::Mail if start != mail_taken => network::email(&text, start, found),
+                Act::Mail => {}
+                Act::Scheme => mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken),
+                Act::Token(index) => {
+                    let token = tokens::end_of(usize::from(index), bytes, start);
+                    claim(&text, start, token, found);
+                }
+                Act::Jwt => claim(&text, start, jwt(bytes, start).map(|end| (end, Rule::Jwt)), found),
+                Act::Pem => claim(&text, start, pem(bytes, start).map(|end| (end, Rule::PrivateKey)), found),
+                Act::Bearer => claim(&text, end, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found),
+                Act::Basic => claim(&text, end, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
+                Act::Insert => pairs::insert(&text, start, found),
+            }
+        }
+        if plainly {
+            numbers::find(&text, found);
+            if depth > 0 {
+                self.spelled(bytes, field, depth, found);
+            }
+        }
+    }
+
+    /// A word that may name a field: the whole name decides, with the words before it if it is several.
+    /// Gives how far the text is dealt with.
+    fn name(&self, text: &Text<'_>, start: usize, end: usize, alone: Option<Meaning>, found: &mut Vec<Found>) -> usize {
+        let bytes = text.bytes;
+        let name_start = text.name_start(start);
+        let more = bytes[end..].iter().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
+        let mut name_end = end + more;
+        while bytes.get(name_end) == Some(&b'.') && bytes.get(name_end + 1).is_some_and(u8::is_ascii_alphanumeric) {
+            name_end += 1 + bytes[name_end + 1..].iter().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
+        }
+        let mut from = name_start;
+        let meaning = if (name_start, name_end) == (start, end) { alone } else { self.keys.meaning(&bytes[name_start..name_end]) };
+        // `date of birth`, `unexpected token`: the words before may belong to the name.
+        let mut meaning = meaning;
+        for _ in 0..3 {
+            if from < 2 || bytes[from - 1] != b' ' || !bytes[from - 2].is_ascii_alphabetic() {
+                break;
+            }
+            let wider = text.name_start(from - 1);
+            if wider == from - 1 {
+                break;
+            }
+            from = wider;
+            let phrase = &bytes[from..name_end];
+            if let Some(longer) = self.keys.phrase(phrase) {
+                meaning = longer;
+            }
+        }
+        let Some(meaning) = meaning else { return name_end };
+        pairs::find(text, name_start, name_end, meaning, found).map_or(name_end, |end| end.max(name_end))
+    }
+
+    /// Text spelled in base64 or hexadecimal digits: if a rule claims anything in it, the whole run goes.
+    fn spelled(&self, bytes: &[u8], field: Field, depth: usize, found: &mut Vec<Found>) {
+        let mut i = 0;
+        while i < bytes.len() {
+            let run = bytes[i..].iter().take_while(|b| is_base64(**b)).count();
+            if run >= SPELLED_BYTES
+                && let Some(text) = decode::spelled_text(&bytes[i..i + run])
+            {
+                let padding = bytes[i + run..].iter().take(2).take_while(|b| **b == b'=').count();
+                let (mut inner_hits, mut inner) = (Vec::new(), Vec::new());
+                self.lexicon.find(&text, &mut inner_hits);
+                self.view(&text, &inner_hits, field, true, depth - 1, &mut inner);
+                if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
+                    found.push(Found { start: i, end: i + run + padding, rule: first.rule });
+                }
+            }
+            i += run.max(1);
+        }
+    }
+
+    /// Sorts, joins what overlaps (the rule that stands first names it), and spares placeholders.
+    fn settle(&self, text: &str, scratch: &mut Scratch) {
+        let found = &mut scratch.found;
+        found.sort_unstable_by_key(|f| (f.start, std::cmp::Reverse(f.end), precedence(f.rule)));
+        for f in found.iter_mut() {
+            f.start = text.floor_char_boundary(f.start);
+            f.end = text.ceil_char_boundary(f.end);
+        }
+        self.placeholders.find(text.as_bytes(), &mut scratch.placeholders);
+        if !scratch.placeholders.is_empty() {
+            let spans = &scratch.placeholders;
+            found.retain_mut(|f| {
+                for (start, end) in spans {
+                    if *start < f.end && *end > f.start {
+                        (f.start, f.end) = (f.start.min(*start), f.end.max(*end));
+                    }
+                }
+                !only_placeholders(text.as_bytes(), f, spans)
+            });
+            found.sort_unstable_by_key(|f| (f.start, std::cmp::Reverse(f.end), precedence(f.rule)));
+        }
+        let mut kept = 0;
+        for i in 0..found.len() {
+            let next = found[i];
+            if kept > 0 && next.start < found[kept - 1].end {
+                let last = &mut found[kept - 1];
+                last.end = last.end.max(next.end);
+                if precedence(next.rule) < precedence(last.rule) {
+                    last.rule = next.rule;
+                }
+            } else {
+                found[kept] = next;
+                kept += 1;
+            }
+        }
+        found.truncate(kept);
+    }
+}
+
+/// Rules of a rule file go before the built-in ones, those in their order.
+fn precedence(rule: u16) -> u16 {
+    if usize::from(rule) < BUILTINS.len() { rule + 0x8000 } else { rule }
+}
+
+fn only_placeholders(bytes: &[u8], found: &Found, spans: &[(usize, usize)]) -> bool {
+    let covered = |i: usize| spans.iter().any(|(s, e)| (*s..*e).contains(&i));
+    (found.start..found.end).all(|i| covered(i) || !(bytes[i].is_ascii_alphanumeric() || bytes[i] >= 0x80))
+}
+
+fn claim(text: &Text<'_>, start: usize, end: Option<(usize, Rule)>, found: &mut Vec<Found>) {
+    if let Some((end, rule)) = end
+        && text.allows(rule)
+    {
+        found.push(Found { start, end, rule: rule.id() });
+    }
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Where the JSON web token (RFC 7519) or its encrypted form with five parts ends that begins at `start`.
+fn jwt(bytes: &[u8], start: usize) -> Option<usize> {
+    let word = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count();
+    if !bytes[start..].starts_with(b"eyJ") || start > 0 && (bytes[start - 1].is_ascii_alphanumeric()) {
+        return None;
+    }
+    let (mut end, mut parts, mut second) = (start + word(start), 1, 0);
+    let first = end - start;
+    while parts < 5 && bytes.get(end) == Some(&b'.') {
+        let length = word(end + 1);
+        if length == 0 && parts != 2 {
+            break;
+        }
+        if parts == 1 {
+            second = length;
+        }
+        end += 1 + length;
+        parts += 1;
+    }
+    (first >= 10 && second >= 10 && parts >= 2 && first + second >= 30).then_some(end)
+}
+
+/// Where the private key ends that begins with `-----BEGIN`; to the end of the text if it is cut off.
+fn pem(bytes: &[u8], start: usize) -> Option<usize> {
+    let head = &bytes[start..bytes.len().min(start + 64)];
+    memchr::memmem::find(head, b"PRIVATE KEY")?;
+    let Some(end) = memchr::memmem::find(&bytes[start..], b"-----END") else { return Some(bytes.len()) };
+    let tail = start + end + 8;
+    let close = memchr::memmem::find(&bytes[tail..bytes.len().min(tail + 64)], b"-----");
+    Some(close.map_or(tail, |c| tail + c + 5))
+}
+
+fn bearer(bytes: &[u8], start: usize) -> Option<usize> {
+    let token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=%".contains(b);
+    let mut length = bytes[start..].iter().take_while(|b| token(b)).count();
+    while length > 0 && bytes[start + length - 1] == b'.' {
+        length -= 1;
+    }
+    let value = &bytes[start..start + length];
+    let digits = value.iter().any(u8::is_ascii_digit);
+    (length >= 8 && digits || length >= 24 && words::is_random(value, 24)).then_some(start + length)
+}
+
+fn basic(bytes: &[u8], start: usize) -> Option<usize> {
+    let length = bytes[start..].iter().take_while(|b| is_base64(**b)).count();
+    let padding = bytes[start + length..].iter().take(2).take_while(|b| **b == b'=').count();
+    let value = &bytes[start..start + length];
+    let text = decode::spelled_text(value);
+    let pair = text.is_some_and(|t| t.contains(&b':'));
+    (length >= 6 && (pair || padding > 0 && length >= 8)).then_some(start + length + padding)
+}
