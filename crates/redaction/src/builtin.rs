@@ -51,9 +51,6 @@ rules! {
     UrlCredentials "url_credentials" "credentials" Secret
         ["postgres://app:s3cr3t@db.data:5432/x", "https://u:p%40ss@example.com/"]
         ["https://example.com:8080/a@b", "spiffe://cluster.local/ns/shop/sa/cart"]
-    Authorization "authorization" "credentials" Secret
-        ["authorization: Digest username=\"x\"", "Authorization: Negotiate YIIZ3u9="]
-        ["authorization policy cart-allow applied", "authorization: -"]
     Basic "basic_credentials" "credentials" Secret
         ["Basic dXNlcjpodW50ZXIy", "Authorization: Basic YWRtaW46cGFzczE="]
         ["Basic plan renewed"]
@@ -94,6 +91,9 @@ rules! {
     VendorToken "vendor_token" "token" Secret
         ["hvs.hWay-wis3QpoSXob5gz_jyHmBQey", "dapi1234567890abcdef1234567890abcdef"]
         ["hvs.short", "rapidapi"]
+    Authorization "authorization" "credentials" Secret
+        ["authorization: Digest username=\"x\"", "Authorization: Negotiate YIIZ3u9="]
+        ["authorization policy cart-allow applied", "authorization: -"]
     Password "password" "password" Secret
         ["password=hunter2", "{\"db_passwd\":\"x y z\"}", "SET password = 'it''s'", "<Password>abc</Password>", "--password s3cret9"]
         ["password reset email queued", "KeyError: 'password' not in payload", "password=", "password: null"]

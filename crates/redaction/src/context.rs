@@ -73,11 +73,25 @@ impl Text<'_> {
                 let name = &self.bytes[start..end];
                 match self.keys.meaning(name) {
                     Some(meaning) => meaning.rule == rule.id(),
-                    None => !is_technical(name) && self.near(rule.bit(), place),
+                    None => !is_technical(name) && self.hints(rule, place),
                 }
             }
-            None => self.near(rule.bit(), place),
+            None => self.hints(rule, place),
         }
+    }
+
+    /// Whether a word near by hints at `rule`, and no other number stands between: `born 12/3/1980, joined
+    /// 1/2/2020` has one date of birth.
+    fn hints(&self, rule: Rule, place: usize) -> bool {
+        let listed = matches!(rule, Rule::Nhs | Rule::Phone | Rule::Card | Rule::Postcode);
+        if listed {
+            return self.near(rule.bit(), place);
+        }
+        let after = self.hits.partition_point(|h| (h.end as usize) <= place);
+        let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + REACH_BYTES >= place);
+        near.into_iter().any(|h| {
+            h.hints & rule.bit() != 0 && !self.bytes[h.end as usize..place].iter().any(u8::is_ascii_digit)
+        })
     }
 
     /// Whether the value at `place` is labelled as a technical number or id.

@@ -76,12 +76,15 @@ pub(crate) fn postcode(text: &Text<'_>, start: usize) -> Option<Found> {
 
 pub(crate) fn plate(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
-    let mut end = start + 4;
-    while end < start + 6 && matches!(bytes.get(end), Some(b' ' | b'+' | b'-')) {
-        end += 1;
-    }
-    let compact = [bytes.get(start..start + 4)?, bytes.get(end..end + 3)?].concat();
-    let end = end + 3;
-    let fits = checks::plate(&compact) && bounded(bytes, end) && !is_run(text.before(start));
+    let word = |at: usize| bytes.get(at..).map_or(0, |b| b.iter().take(8).take_while(|b| b.is_ascii_alphanumeric()).count());
+    let first = word(start);
+    let gap = bytes[start + first..].iter().take(3).take_while(|b| matches!(b, b' ' | b'+' | b'-')).count();
+    let second = if first <= 4 && gap <= 2 { word(start + first + gap) } else { 0 };
+    let one = (bytes[start..start + first].to_vec(), start + first);
+    let rest = start + first + gap;
+    let both = ([&one.0, &bytes[rest..rest + second]].concat(), rest + second);
+    let fitting = |(compact, end): &(Vec<u8>, usize)| checks::plate(compact) && bounded(bytes, *end);
+    let end = [both, one].into_iter().find(fitting)?.1;
+    let fits = !is_run(text.before(start));
     (fits && text.says(Rule::Plate, start)).then(|| claim(text, Rule::Plate, start, end))?
 }

@@ -127,9 +127,12 @@ impl Keys {
             if self.phrases.get(&phrase.replace(' ', "")) != Some(&Some(meaning)) {
                 continue;
             }
-            for word in [stem(phrase), &phrase.replace(' ', "")] {
-                *literals.entry(word.to_owned()).or_default() |= 1 << meaning.rule;
-            }
+            let joined = phrase.replace(' ', "");
+            *literals.entry(joined).or_default() |= 1 << meaning.rule;
+            // `date` finds `date of birth`, but does not hint at it.
+            let stem = stem(phrase);
+            let alone = self.meaning(stem.as_bytes()).is_some_and(|m| m.rule == meaning.rule);
+            *literals.entry(stem.to_owned()).or_default() |= if alone { 1 << meaning.rule } else { 0 };
         }
         for stem in self.stems.iter().filter(|s| !s.is_empty()) {
             literals.entry(stem.clone()).or_default();
@@ -263,11 +266,10 @@ const TABLE: &[(Option<Rule>, Shape, bool, &str)] = {
         (Some(R::DateOfBirth), Ruled, false, "dob|date of birth|birth date|birthdate|birthday|born|birth day"),
         (Some(R::Postcode), Ruled, false, "postcode|post code|postal code|zip|zipcode|zip code"),
         (Some(R::StreetAddress), Ruled, false, "street address|home address|postal address|billing address|shipping address|delivery address|address line|street|address line 1|address line 2|addr line"),
-        (Some(R::StreetAddress), Ruled, true, "address|line 1|line 2|line1|line2|addr"),
+        (Some(R::StreetAddress), Ruled, true, "address|line 1|line 2|addr|deliver|delivered|ship|shipped|lives|living"),
         (Some(R::Name), Name, false, "full name|fullname|first name|firstname|last name|lastname|surname|forename|given name|family name|middle name|maiden name|patient name|customer name|display name|account holder|account holder name|cardholder|cardholder name|card holder|holder name|payee|payee name|beneficiary|beneficiary name|recipient name|contact name|person name|employee name|passenger name|guest name|member name|student name|user full name|real name|nickname"),
         (Some(R::Name), BareName, true, "name|fn|who|contact|recipient|customer|passenger"),
-        (Some(R::Username), Ruled, false, "username|user name|login name|screen name|enduser id|user login|logon"),
-        (Some(R::Username), Ruled, true, "login"),
+        (Some(R::Username), Ruled, false, "username|user name|login name|screen name|enduser id|user login|login|logon"),
         (Some(R::Crypto), Ruled, false, "btc address|eth address|bitcoin address|wallet address|wallet"),
         (
             None, Any, false,
@@ -275,7 +277,7 @@ const TABLE: &[(Option<Rule>, Shape, bool, &str)] = {
              page token|next page token|continuation token|next token|previous token|unexpected token|\
              service account|storage account|aws account|cloud account|server address|client address|remote address|peer address|local address|source address|destination address|upstream address|downstream address|listen address|bind address|socket address|host address|ip address|network address|pod address|\
              upstream host|host name|hostname|db name|event name|service name|pod name|file name|filename|rule name|\
-             region zip|file zip|sdk login|signature algorithm|signature version|signature method",
+             region zip|file zip|last login|first login|since login|login url|signature algorithm|signature version|signature method",
         ),
     ]
 };

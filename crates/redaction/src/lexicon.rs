@@ -63,7 +63,8 @@ const HINTS: &[(&str, u64)] = &[
     ("ring", Rule::Phone.bit()),
     ("sms", Rule::Phone.bit()),
     ("dial", Rule::Phone.bit()),
-    ("registered number", Rule::Phone.bit()),
+    ("registered", Rule::Phone.bit()),
+    ("contact", Rule::Phone.bit()),
     ("answering", Rule::Phone.bit()),
     ("messages to", Rule::Phone.bit()),
     ("hmrc", Rule::Utr.bit() | Rule::Nino.bit()),
@@ -79,7 +80,8 @@ const HINTS: &[(&str, u64)] = &[
     ("license", Rule::DrivingLicence.bit()),
     ("passport", Rule::Passport.bit()),
     ("traveller", Rule::Passport.bit()),
-    ("deliver to", Rule::StreetAddress.bit()),
+    ("deliver", Rule::StreetAddress.bit()),
+    ("birth", Rule::DateOfBirth.bit()),
     ("device", Rule::Imei.bit()),
     ("address", Rule::Postcode.bit()),
     ("position", Rule::Geo.bit()),
@@ -95,7 +97,6 @@ const HINTS: &[(&str, u64)] = &[
     ("build", VERSION),
     ("firmware", VERSION),
     ("driver", VERSION | Rule::DrivingLicence.bit()),
-    ("starting (", VERSION),
     ("sdk", VERSION),
     ("v", VERSION),
     ("ver", VERSION),
@@ -178,7 +179,11 @@ fn is_word(text: &[u8], start: usize, end: usize) -> bool {
         Some(next) => !next.is_ascii_alphabetic() || (next.is_ascii_uppercase() && text[at - 1].is_ascii_lowercase()),
         None => true,
     };
-    let plural = matches!(text.get(end), Some(b's' | b'S')) && parted(end + 1);
+    let plural = match text.get(end..) {
+        Some([b's' | b'S', ..]) => parted(end + 1),
+        Some([b'e', b's', ..]) => parted(end + 2),
+        _ => false,
+    };
     open && (parted(end) || plural)
 }
 

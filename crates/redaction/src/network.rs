@@ -29,7 +29,7 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
     let end = if bytes[end - 1] == b'.' { end - 1 } else { end };
     let address: Ipv4Addr = std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()?;
     // `1.2.3.4.5` and `1.2.3.4-rc1` are versions.
-    if !bounded(bytes, end) || is_version(text, start) {
+    if !bounded(bytes, end) || is_version(text, start, end) {
         return None;
     }
     let rule = class_of(IpAddr::V4(address))?;
@@ -41,7 +41,7 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
 }
 
 /// Four numbers with dots after a product's name (`Chrome/1.2.3.4`), or beside a word for versions.
-fn is_version(text: &Text<'_>, start: usize) -> bool {
+fn is_version(text: &Text<'_>, start: usize, end: usize) -> bool {
     let bytes = text.bytes;
     if text.before(start) == b'/' {
         let name_start = text.name_start(start - 1);
@@ -51,9 +51,11 @@ fn is_version(text: &Text<'_>, start: usize) -> bool {
     }
     let label = text.label(start).is_some_and(|(s, e)| {
         let name = &bytes[s..e];
-        name.len() >= 7 && name[name.len() - 7..].eq_ignore_ascii_case(b"version") || name == b"v"
+        name.len() >= 7 && name[name.len() - 7..].eq_ignore_ascii_case(b"version") || matches!(name, b"v" | b"rv" | b"ver")
     });
-    label || text.near(VERSION, start)
+    // `cart 1.2.3.4 starting (go1.26)`
+    let starting = text.bytes[end..].starts_with(b" starting (") || text.bytes[end..].starts_with(b" started (");
+    label || starting || text.near(VERSION, start)
 }
 
 /// Whose rule an address falls under; `None` for those that name no one (documentation included).

@@ -65,6 +65,14 @@ impl Run {
             return Some(found);
         }
         if run[0].is_ascii_digit() {
+            // `HA 800041 B`: the letters stand before a space.
+            let head = &text.bytes[self.start.saturating_sub(3)..self.start];
+            if matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic())
+                && !is_run(text.before(self.start - 3))
+                && let Some(found) = nino(text, self.start - 3)
+            {
+                return Some(found);
+            }
             self.number(text).or_else(|| self.crypto(text))
         } else {
             self.lettered(text).or_else(|| self.crypto(text))
@@ -102,6 +110,7 @@ impl Run {
             .or_else(|| postcode(text, self.start))
             .or_else(|| plate(text, self.start))
             .or_else(|| self.passport(text))
+            .or_else(|| self.utr(text))
             .or_else(|| date(text, self.start))
     }
 
@@ -118,6 +127,14 @@ impl Run {
             && (6..=8).contains(&(run.len() - letters))
             && run[letters..].iter().all(u8::is_ascii_digit);
         (shape && text.says(Rule::Passport, self.start)).then(|| self.found(text, Rule::Passport))?
+    }
+
+    /// A taxpayer reference with its letter first: `K1232611912725`.
+    fn utr(self, text: &Text<'_>) -> Option<Found> {
+        let [b'K' | b'k', digits @ ..] = &text.bytes[self.start..self.end] else { return None };
+        let shape = matches!(digits.len(), 10 | 13) && digits.iter().all(u8::is_ascii_digit);
+        let fits = shape && checks::utr(&digits[digits.len() - 10..]) && text.says(Rule::Utr, self.start);
+        fits.then(|| self.found(text, Rule::Utr))?
     }
 
     fn crypto(self, text: &Text<'_>) -> Option<Found> {
@@ -258,7 +275,8 @@ pub(crate) fn bounded(bytes: &[u8], end: usize) -> bool {
 fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     const SHAPES: &[&[usize]] =
         &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 1], &[4, 4, 5], &[8, 8], &[4, 4, 4], &[6, 4, 5]];
-    let shape = SHAPES.iter().find(|s| groups.shape_is(s)).map_or(1, |s| s.len());
+    let ends = |s: &&&[usize]| groups.shape_is(s) && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d));
+    let shape = SHAPES.iter().find(ends).map_or(1, |s| s.len());
     let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
     let (digits, end) = match contiguous {
         Some(one) => one,
@@ -269,7 +287,8 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     };
     let grouped_oddly = contiguous.is_none() && shape == 1;
     let length = checks::card_length(digits);
-    if length == CardLength::None || !checks::luhn(digits) || digits.iter().all(|d| *d == digits[0]) {
+    let possible = (12..=19).contains(&digits.len()) && checks::luhn(digits);
+    if !possible || digits.iter().all(|d| *d == digits[0]) {
         return None;
     }
     let sure = length == CardLength::Usual && !grouped_oddly;
@@ -383,6 +402,10 @@ fn telephone(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     } else {
         phone::north_american(number.strip_prefix(b"1").unwrap_or(number))
     };
+    // `0 17376 1959` are columns of a log.
+    if !plus && !bracket && groups.len(0) < 2 {
+        return None;
+    }
     if bracket {
         start -= 1;
     }
@@ -436,23 +459,20 @@ impl Spelled {
 /// Numbers that only a word beside them tells apart: taxpayer reference, device, passport.
 fn contextual(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let says = |rule: Rule| text.says(rule, groups.start);
-    let whole = |rule: Rule, count: usize, end: usize| {
-        let _ = count;
-        claim(text, rule, groups.start, end)
-    };
-    // `71452 37376`, `8431418219K`, thirteen digits with a leading service code.
-    let count = if groups.shape_is(&[5, 5]) { 2 } else { 1 };
+    let whole = |rule: Rule, end: usize| claim(text, rule, groups.start, end);
+    // `71452 37376`, `112 345 678 9`, `8431418219K`, thirteen digits with a leading service code.
+    let count = (1..=groups.groups).find(|g| groups.lens[g - 1] >= 10).unwrap_or(1);
     let end = groups.ends[count - 1];
     let digits = &groups.digits[..usize::from(groups.lens[count - 1])];
     let suffix = usize::from(matches!(text.at(end), b'K' | b'k'));
     if matches!(digits.len(), 10 | 13) && bounded(text.bytes, end + suffix) && says(Rule::Utr) && checks::utr(&digits[digits.len() - 10..]) {
-        return whole(Rule::Utr, count, end + suffix);
+        return whole(Rule::Utr, end + suffix);
     }
     let (digits, end) = groups.first(1, text.bytes)?;
     match digits.len() {
-        15 if says(Rule::Imei) => whole(Rule::Imei, 1, end),
-        9 if says(Rule::Passport) => whole(Rule::Passport, 1, end),
-        8 if says(Rule::DrivingLicence) => whole(Rule::DrivingLicence, 1, end),
+        15 if says(Rule::Imei) => whole(Rule::Imei, end),
+        9 if says(Rule::Passport) => whole(Rule::Passport, end),
+        8 if says(Rule::DrivingLicence) => whole(Rule::DrivingLicence, end),
         _ => None,
     }
 }

@@ -41,7 +41,8 @@ pub(crate) fn find(text: &Text<'_>, start: usize, end: usize, meaning: Meaning, 
         Shape::Ruled => ruled(bytes, value, meaning.rule)?,
         Shape::Cookie => {
             cookies(text, &value, found);
-            return Some(value.end);
+            // Names in the cookies speak for themselves.
+            return None;
         }
         _ => judge(bytes, value, meaning, &bytes[start..end])?,
     };
@@ -152,7 +153,9 @@ fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
         Link::Is => has_digit || symbol || (delimited && !spaced) || (mixed && inside.len() >= 6),
         Link::Space if delimited => !spaced && inside.len() >= 6 && (has_digit || symbol || mixed),
         Link::Space => {
-            words::is_random(inside, 8) && has_digit || (inside.len() >= 20 && has_digit && !inside.contains(&b'/') && !is_uuid(inside))
+            let classes = [has_digit, symbol, inside.iter().any(u8::is_ascii_uppercase), inside.iter().any(u8::is_ascii_lowercase)];
+            let mixture = inside.len() >= 8 && classes.iter().filter(|c| **c).count() >= 3 && (has_digit || symbol);
+            mixture && !is_uuid(inside) && !inside.contains(&b'/') || words::is_random(inside, 8) && has_digit || (inside.len() >= 20 && has_digit && !inside.contains(&b'/') && !is_uuid(inside))
         }
         Link::Path => words::is_random(inside, 16),
     };
@@ -247,7 +250,7 @@ fn after(text: &Text<'_>, start: usize, end: usize) -> Option<Value> {
     };
     i += spaces;
     if link == Link::Space {
-        let is = [&b"is "[..], b"was ", b"of "].into_iter().find(|w| bytes[i..].starts_with(w));
+        let is = [&b"is "[..], b"was ", b"of ", b"to ", b"at "].into_iter().find(|w| bytes[i..].starts_with(w));
         return match is {
             Some(word) => value_at(text, start, i + word.len(), Link::Is),
             None => value_at(text, start, i, Link::Space),

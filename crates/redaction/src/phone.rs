@@ -18,9 +18,11 @@ pub(crate) fn national(digits: &[u8]) -> Phone {
     if digits.iter().all(|d| *d == b'0') {
         return Phone::No;
     }
-    match significant(number) {
-        true => Phone::Strong,
-        false => Phone::No,
+    match number {
+        _ if significant(number) => Phone::Strong,
+        // A digit short or in no range: mistyped, or a range opened since.
+        [b'1'..=b'9', ..] if (9..=10).contains(&number.len()) => Phone::Weak,
+        _ => Phone::No,
     }
 }
 
@@ -77,8 +79,11 @@ mod tests {
         for number in ["01632960251", "07700900123", "02079460123", "08001111", "0800111111", "03001234567"] {
             assert_eq!(national(number.as_bytes()), Phone::Strong, "{number}");
         }
-        for number in ["0123", "04001234567", "09999999999", "02279460123", "00000000000", "1632960251", "0102345678"] {
+        for number in ["0123", "00000000000", "1632960251", "012345678901"] {
             assert_eq!(national(number.as_bytes()), Phone::No, "{number}");
+        }
+        for number in ["04001234567", "09999999999", "02279460123", "0289018153"] {
+            assert_eq!(national(number.as_bytes()), Phone::Weak, "{number}");
         }
     }
 

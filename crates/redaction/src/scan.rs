@@ -54,12 +54,23 @@ impl Scanner {
             scratch.found.push(Found { start, end, rule: meaning.rule });
         }
         self.lexicon.find(bytes, &mut scratch.hits);
+        // The word in a placeholder says nothing about what stands beside it.
+        self.placeholders.find(bytes, &mut scratch.placeholders);
+        for (start, end) in &scratch.placeholders {
+            scratch.hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
+        }
         let decoded = Decoded::of(bytes);
         self.view(bytes, &scratch.hits, field, decoded.is_none(), DEPTH, &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
             let first = scratch.found.len();
             self.lexicon.find(&decoded.bytes, &mut scratch.inner_hits);
+            if !scratch.placeholders.is_empty() {
+                self.placeholders.find(&decoded.bytes, &mut scratch.placeholders);
+                for (start, end) in &scratch.placeholders {
+                    scratch.inner_hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
+                }
+            }
             self.view(&decoded.bytes, &scratch.inner_hits, field, true, DEPTH, &mut scratch.found);
             self.patterns.find(&decoded.bytes, &mut scratch.found);
             for found in &mut scratch.found[first..] {
@@ -227,7 +238,9 @@ fn is_base64(byte: u8) -> bool {
 /// Where the JSON web token (RFC 7519) or its encrypted form with five parts ends that begins at `start`.
 fn jwt(bytes: &[u8], start: usize) -> Option<usize> {
     let word = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count();
-    if !bytes[start..].starts_with(b"eyJ") || start > 0 && (bytes[start - 1].is_ascii_alphanumeric()) {
+    let header = decode::spelled_text(&bytes[start..start + word(start)]);
+    let is_header = header.is_some_and(|h| h.starts_with(b"{\"") && h.ends_with(b"}"));
+    if !is_header || start > 0 && (bytes[start - 1].is_ascii_alphanumeric()) {
         return None;
     }
     let (mut end, mut parts, mut second) = (start + word(start), 1, 0);

@@ -78,9 +78,9 @@ pub(crate) fn unmarked(text: &[u8], start: usize, end: usize) -> Option<(usize, 
             Some((end, Rule::TwilioKey))
         }
         // Databricks.
-        36 | 38 if run.starts_with(b"dapi") && hex(&run[4..36]) => Some((end, Rule::VendorToken)),
+        36 | 38 if run.starts_with(b"dapi") && run[4..36].iter().all(u8::is_ascii_hexdigit) => Some((end, Rule::VendorToken)),
         // Discord: the bot's id in base64, a timestamp, a signature.
-        24..=28 if text.get(end) == Some(&b'.') && matches!(run[0], b'M' | b'N' | b'O') => {
+        24..=28 if text.get(end) == Some(&b'.') && !run.contains(&b'-') => {
             let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
             let middle = text[end + 1..].iter().take_while(|b| word(b)).count();
             let third = end + 1 + middle;
@@ -90,6 +90,8 @@ pub(crate) fn unmarked(text: &[u8], start: usize, end: usize) -> Option<(usize, 
             let last = text[third + 1..].iter().take_while(|b| word(b)).count();
             (27..=40).contains(&last).then_some((third + 1 + last, Rule::VendorToken))
         }
+        // Mailchimp: 32 hexadecimal digits and a data centre.
+        36 | 37 if run[32..].starts_with(b"-us") && hex(&run[..32]) => Some((end, Rule::VendorToken)),
         // Telegram: the bot's id, a colon, 35 letters beginning with AA.
         8..=10 if text.get(end) == Some(&b':') && run.iter().all(u8::is_ascii_digit) => {
             let body = &text[end + 1..];
@@ -118,7 +120,8 @@ tokens! {
     GitlabToken Word 40..=64 ["glptt-"]
     GitlabToken Word 50..=64 ["glagent-"]
     GitlabToken Word 64..=64 ["gloas-"]
-    GitlabToken Word 24..=26 ["GR1348941"]
+    GitlabToken Word 20..=64 ["GR1348941"]
+    VendorToken Word 60..=4000 ["ops_eyJ"]
     SlackToken Word 10..=255 ["xoxb-" "xoxp-" "xoxa-" "xoxr-" "xoxs-" "xoxo-" "xoxe-" "xoxc-" "xoxd-" "xapp-" "xoxe.xoxp-" "xoxe.xoxb-"]
     SlackToken Path 30..=100 ["https://hooks.slack.com/services/T" "https://hooks.slack.com/workflows/T" "https://hooks.slack.com/triggers/T"]
     VendorToken Path 40..=140 ["https://discord.com/api/webhooks/" "https://discordapp.com/api/webhooks/"]
@@ -134,7 +137,7 @@ tokens! {
     LlmKey Alnum 40..=64 ["gsk_" "pplx-" "xai-" "fw_" "csk-"]
     LlmKey Alnum 30..=50 ["hf_" "r8_"]
     VendorToken Dotted 20..=255 ["hvs." "hvb." "hvr."]
-    VendorToken Word 20..=64 ["dop_v1_" "doo_v1_" "dor_v1_" "dckr_pat_" "dckr_oat_" "lin_api_" "figd_" "rubygems_" "sntrys_" "sntryu_" "sbp_" "PMAK-" "NRAK-" "shpat_" "shpss_" "shpca_" "shppa_" "sq0atp-" "sq0csp-" "ATATT3" "ATCTT3" "pat-na1-" "fo1_" "CFPAT-" "phc_" "phx_" "pscale_tkn_" "pscale_pw_" "pul-" "glsa_" "cio_" "EZAK" "EZTK"]
+    VendorToken Word 20..=64 ["dop_v1_" "doo_v1_" "dor_v1_" "dckr_pat_" "dckr_oat_" "lin_api_" "figd_" "rubygems_" "sntrys_" "sntryu_" "sbp_" "PMAK-" "NRAK-" "shpat_" "shpss_" "shpca_" "shppa_" "sq0atp-" "sq0csp-" "ATATT3" "ATCTT3" "pat-na1-" "fo1_" "CFPAT-" "phc_" "phx_" "pscale_tkn_" "pscale_pw_" "pul-" "glsa_" "cio_" "EZAK" "EZTK" "cfk_" "cfut_" "cfat_"]
     VendorToken Alnum 40..=64 ["secret_" "ntn_" "vca_" "vcp_" "vci_" "vcr_" "vck_"]
     VendorToken Base64 20..=400 ["glc_"]
     VendorToken Dotted 40..=64 ["dp.pt." "dp.st." "dp.ct."]
