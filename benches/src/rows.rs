@@ -1,0 +1,58 @@
+//! The workload as rows, grouped as the door groups them.
+
+use std::sync::Arc;
+
+use lapwing_otlp::{DecodeSettings, Decoder, Encoding, Inventory, Payload};
+use lapwing_redaction::{Redactor, Rules};
+use lapwing_telemetry::{Builders, Calls, EventTime, Partition, RawCalls};
+
+use crate::Workload;
+
+/// Partitions of the journal by default.
+pub const PARTITIONS: u16 = 4;
+/// Rows in one group of the door: 2 MiB of requests.
+pub const GROUP_ROWS: usize = 2_300;
+/// When the rows of benchmarks arrive: 2026-11-22T01:23:27Z.
+pub const NOW: EventTime = EventTime(1_795_310_607_000_000);
+
+/// Decodes groups of a workload, each from other requests.
+pub struct Groups {
+    workload: Workload,
+    decoder: Decoder,
+    sent: u64,
+}
+
+impl Groups {
+    /// Groups of requests of 100 spans.
+    pub fn new() -> Groups {
+        let decoder = Decoder::new(DecodeSettings::default(), Arc::new(Inventory::default()));
+        Groups { workload: Workload::new(100), decoder, sent: 0 }
+    }
+
+    /// The next group, one batch a partition.
+    pub fn next_raw(&mut self) -> Vec<(Partition, RawCalls)> {
+        let mut builders = Builders::new(PARTITIONS);
+        while builders.rows() < GROUP_ROWS {
+            let request = self.workload.request(self.sent, NOW);
+            self.decoder
+                .decode(Payload::Traces, Encoding::Protobuf, &request, NOW, &mut builders)
+                .expect("a request that prost encoded can be read");
+            self.sent += 1;
+        }
+        builders.finish()
+    }
+
+    /// `count` groups, redacted with the built-in rules.
+    pub fn redacted(&mut self, count: usize) -> Vec<Vec<(Partition, Calls)>> {
+        let mut redactor = Redactor::new(Arc::new(Rules::builtin()));
+        (0..count)
+            .map(|_| self.next_raw().into_iter().map(|(at, raw)| (at, redactor.redact(raw))).collect())
+            .collect()
+    }
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        Groups::new()
+    }
+}
