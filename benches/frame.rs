@@ -1,6 +1,7 @@
 //! Frames of the journal: written by receive, read by detect and archive.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lapwing_benches::Groups;
@@ -11,8 +12,11 @@ use lapwing_telemetry::{Calls, Offset, Position};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Time between two groups of the door.
+const STEP: Duration = Duration::from_millis(10);
+
 fn frames(c: &mut Criterion) {
-    let calls: Vec<(Position, Calls)> = Groups::new()
+    let calls: Vec<(Position, Calls)> = Groups::new(STEP)
         .redacted(4)
         .into_iter()
         .flatten()

@@ -1,5 +1,7 @@
 //! A file of the archive, from frames to the synced file in its place.
 
+use std::time::Duration;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lapwing_benches::Groups;
 use lapwing_storage::{Archive, ArchiveSettings, ClosedFile};
@@ -9,11 +11,14 @@ use lapwing_telemetry::{Calls, Offset, Position};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Time between two groups of the door.
+const STEP: Duration = Duration::from_millis(10);
+
 /// As the pipeline sets it.
 const ROW_GROUP_ROWS: usize = 65_536;
 
 fn archive(c: &mut Criterion) {
-    let calls: Vec<(Position, Calls)> = Groups::new()
+    let calls: Vec<(Position, Calls)> = Groups::new(STEP)
         .redacted(32)
         .into_iter()
         .flatten()

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lapwing_benches::{GROUP_ROWS, Groups};
@@ -11,9 +12,12 @@ use lapwing_redaction::{Redactor, Rules};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Time between two groups of the door.
+const STEP: Duration = Duration::from_millis(10);
+
 fn batches(c: &mut Criterion) {
     let rules = Arc::new(Rules::builtin());
-    let mut groups = Groups::new();
+    let mut groups = Groups::new(STEP);
     let mut group = c.benchmark_group("redact");
     group.throughput(Throughput::Elements(GROUP_ROWS as u64));
     let mut redactor = Redactor::new(rules.clone());

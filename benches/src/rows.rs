@@ -1,6 +1,7 @@
 //! The workload as rows, grouped as the door groups them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapwing_otlp::{DecodeSettings, Decoder, Encoding, Inventory, Payload};
 use lapwing_redaction::{Redactor, Rules};
@@ -20,25 +21,28 @@ pub struct Groups {
     workload: Workload,
     decoder: Decoder,
     sent: u64,
+    now: EventTime,
+    step: Duration,
 }
 
 impl Groups {
-    /// Groups of requests of 100 spans.
-    pub fn new() -> Groups {
+    /// Groups of requests of 100 spans; each group arrives `step` after the one before, the first at [`NOW`].
+    pub fn new(step: Duration) -> Groups {
         let decoder = Decoder::new(DecodeSettings::default(), Arc::new(Inventory::default()));
-        Groups { workload: Workload::new(100), decoder, sent: 0 }
+        Groups { workload: Workload::new(100), decoder, sent: 0, now: NOW, step }
     }
 
     /// The next group, one batch a partition.
     pub fn next_raw(&mut self) -> Vec<(Partition, RawCalls)> {
         let mut builders = Builders::new(PARTITIONS);
         while builders.rows() < GROUP_ROWS {
-            let request = self.workload.request(self.sent, NOW);
+            let request = self.workload.request(self.sent, self.now);
             self.decoder
-                .decode(Payload::Traces, Encoding::Protobuf, &request, NOW, &mut builders)
+                .decode(Payload::Traces, Encoding::Protobuf, &request, self.now, &mut builders)
                 .expect("a request that prost encoded can be read");
             self.sent += 1;
         }
+        self.now = self.now.plus(self.step);
         builders.finish()
     }
 
@@ -48,11 +52,5 @@ impl Groups {
         (0..count)
             .map(|_| self.next_raw().into_iter().map(|(at, raw)| (at, redactor.redact(raw))).collect())
             .collect()
-    }
-}
-
-impl Default for Groups {
-    fn default() -> Groups {
-        Groups::new()
     }
 }
