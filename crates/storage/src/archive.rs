@@ -200,7 +200,12 @@ impl Archive {
     }
 }
 
-fn write(settings: &ArchiveSettings, open: &Open, directory: &Path, path: &Path) -> Result<u64, ArchiveError> {
+fn write(
+    settings: &ArchiveSettings,
+    open: &Open,
+    directory: &Path,
+    path: &Path,
+) -> Result<u64, ArchiveError> {
     let encode = |source| ArchiveError::Encode { path: path.to_owned(), source };
     fs::create_dir_all(directory).map_err(disk(directory))?;
     sync_directory_of(directory).map_err(disk(directory))?;
@@ -240,26 +245,39 @@ fn sorted(batches: &[&RecordBatch]) -> Result<RecordBatch, arrow::error::ArrowEr
 /// For each row the ranks of its cluster, source and destination (absent last), and its start.
 fn sort_keys(batch: &RecordBatch) -> Vec<(u32, u32, u32, i64)> {
     let columns = Columns::of(batch);
-    let [cluster, source, destination] = [columns.cluster(), columns.source(), columns.destination()].map(|words| {
-        let mut distinct: Vec<&str> = words.values.iter().flatten().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let ranks: Vec<u32> =
-            words.values.iter().map(|v| v.and_then(|v| distinct.binary_search(&v).ok()).map_or(u32::MAX, |r| r as u32)).collect();
-        (0..batch.num_rows()).map(|row| words.id(row).map_or(u32::MAX, |id| ranks[id as usize])).collect::<Vec<u32>>()
-    });
+    let [cluster, source, destination] =
+        [columns.cluster(), columns.source(), columns.destination()].map(|words| {
+            let mut distinct: Vec<&str> = words.values.iter().flatten().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let ranks: Vec<u32> = words
+                .values
+                .iter()
+                .map(|v| v.and_then(|v| distinct.binary_search(&v).ok()).map_or(u32::MAX, |r| r as u32))
+                .collect();
+            (0..batch.num_rows())
+                .map(|row| words.id(row).map_or(u32::MAX, |id| ranks[id as usize]))
+                .collect::<Vec<u32>>()
+        });
     let started = columns.started_at();
     (0..batch.num_rows()).map(|row| (cluster[row], source[row], destination[row], started[row])).collect()
 }
 
-fn properties(settings: &ArchiveSettings, open: &Open) -> Result<WriterProperties, parquet::errors::ParquetError> {
+fn properties(
+    settings: &ArchiveSettings,
+    open: &Open,
+) -> Result<WriterProperties, parquet::errors::ParquetError> {
     let note = |key: &str, value: String| KeyValue::new(format!("lapwing.{key}"), value);
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
         .set_max_row_group_row_count(None)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(format!("lapwing version {}", env!("CARGO_PKG_VERSION")))
-        .set_sorting_columns(Some([4, 5, 6, 1].map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false }).to_vec()))
+        .set_sorting_columns(Some(
+            [4, 5, 6, 1]
+                .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false })
+                .to_vec(),
+        ))
         .set_key_value_metadata(Some(vec![
             note("schema_version", SCHEMA_VERSION.to_string()),
             note("offsets", format!("{}-{}", open.first.0, open.last.0)),
@@ -295,4 +313,24 @@ fn last_offset(path: &Path) -> Option<Offset> {
 fn disk(path: &Path) -> impl Fn(io::Error) -> ArchiveError + use<> {
     let path = path.to_owned();
     move |source| ArchiveError::Disk { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_telemetry::calls::COLUMN_DOCS;
+
+    #[test]
+    fn the_documented_columns_are_those_of_the_code() {
+        let documentation = include_str!("../../../docs/archive.md");
+        let rows: Vec<(&str, &str)> = documentation
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| Some((line.split_once('`')?.0, line.rsplit_once("| ").map(|_| line)?)))
+            .collect();
+        assert_eq!(rows.len(), COLUMN_DOCS.len());
+        for ((name, text), (column, doc)) in rows.into_iter().zip(COLUMN_DOCS) {
+            assert_eq!(name, *column);
+            assert!(text.ends_with(&format!("| {doc} |")), "docs/archive.md is stale at `{column}`");
+        }
+    }
 }

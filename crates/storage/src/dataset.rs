@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use lapwing_telemetry::calls::{MAX_ROWS, schema};
-use lapwing_telemetry::{Calls, Columns, LogEvent, LogReader, Offset, Partition, Position, ReadError, partition_of};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use lapwing_telemetry::{
+    Calls, Columns, LogEvent, LogReader, Offset, Partition, Position, ReadError, partition_of,
+};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 
 /// An archive cannot be read. *Rejected*: the files are wrong and always will be.
 #[derive(Debug, thiserror::Error)]
@@ -173,10 +177,15 @@ fn by_partition(batch: &RecordBatch, partitions: u16) -> Vec<(Partition, Vec<u32
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); usize::from(partitions)];
     for row in 0..batch.num_rows() {
         let names = (cluster.get(row).unwrap_or(""), source.get(row), destination.get(row));
-        let partition = *known.entry(names).or_insert_with(|| partition_of(names.0, names.1, names.2, partitions));
+        let partition =
+            *known.entry(names).or_insert_with(|| partition_of(names.0, names.1, names.2, partitions));
         rows[usize::from(partition.0)].push(row as u32);
     }
-    rows.into_iter().enumerate().filter(|(_, r)| !r.is_empty()).map(|(i, r)| (Partition(i as u16), r)).collect()
+    rows.into_iter()
+        .enumerate()
+        .filter(|(_, r)| !r.is_empty())
+        .map(|(i, r)| (Partition(i as u16), r))
+        .collect()
 }
 
 fn wrong(path: &Path, reason: &str) -> DatasetError {
@@ -198,11 +207,17 @@ mod tests {
         (0..calls.len())
             .map(|r| {
                 let attributes: Vec<_> = c.attributes().row(r).collect();
-                let trace = arrow::array::Array::is_valid(c.trace_id(), r).then(|| c.trace_id().value(r).to_vec());
+                let trace =
+                    arrow::array::Array::is_valid(c.trace_id(), r).then(|| c.trace_id().value(r).to_vec());
                 format!(
                     "{} {} {:?} {:?} {:?} {:?} {:?} {trace:?} {attributes:?}",
-                    c.received_at()[r], c.started_at()[r], c.cluster().get(r), c.source().get(r),
-                    c.destination().get(r), c.status().value(r), c.signal().get(r)
+                    c.received_at()[r],
+                    c.started_at()[r],
+                    c.cluster().get(r),
+                    c.source().get(r),
+                    c.destination().get(r),
+                    c.status().value(r),
+                    c.signal().get(r)
                 )
             })
             .collect()
@@ -220,7 +235,10 @@ mod tests {
             archive.append(position(offset as u64), &calls).unwrap();
         }
         let closed = archive.close_files().unwrap();
-        assert_eq!(closed.iter().map(|f| (f.rows, f.first.0, f.last.0)).collect::<Vec<_>>(), [(45, 0, 2), (30, 3, 4), (15, 5, 5)]);
+        assert_eq!(
+            closed.iter().map(|f| (f.rows, f.first.0, f.last.0)).collect::<Vec<_>>(),
+            [(45, 0, 2), (30, 3, 4), (15, 5, 5)]
+        );
         for partitions in [1, 4] {
             let mut dataset = Dataset::open(&[dir.path().to_owned()], partitions).unwrap();
             assert_eq!(dataset.rows(), 90);
@@ -228,7 +246,12 @@ mod tests {
             let mut last = HashMap::new();
             while let Some((position, calls)) = dataset.read().unwrap() {
                 let times = calls.columns().received_at();
-                assert!(times.is_sorted() && last.insert(position.partition, times[times.len() - 1]).is_none_or(|t| t <= times[0]));
+                assert!(
+                    times.is_sorted()
+                        && last
+                            .insert(position.partition, times[times.len() - 1])
+                            .is_none_or(|t| t <= times[0])
+                );
                 read.extend(rows(&calls));
             }
             read.sort();

@@ -34,5 +34,8 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
 
 /// Whether an error means that there is no room now, so that trying later makes sense.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }

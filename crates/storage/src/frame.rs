@@ -16,8 +16,8 @@
 use std::io::Read;
 use std::sync::LazyLock;
 
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::MetadataVersion;
+use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use lapwing_telemetry::calls::{SCHEMA_VERSION, schema};
 use lapwing_telemetry::{Calls, EventTime, Offset, Partition, Position};
@@ -128,10 +128,10 @@ pub fn check(bytes: &[u8]) -> Result<Header, Damage> {
 pub fn decode(bytes: &[u8]) -> Result<(Header, Calls), Damage> {
     let header = check(bytes)?;
     let payload = &bytes[HEADER_BYTES..HEADER_BYTES + header.payload_bytes];
-    let mut reader =
-        StreamReader::try_new(SCHEMA_MESSAGE.as_slice().chain(payload), None).map_err(|_| Damage::NotCalls)?;
+    let mut reader = StreamReader::try_new(SCHEMA_MESSAGE.as_slice().chain(payload), None)
+        .map_err(|_detail| Damage::NotCalls)?;
     let batch = reader.next().and_then(Result::ok).ok_or(Damage::NotCalls)?;
-    let calls = Calls::from_log(batch).map_err(|_| Damage::NotCalls)?;
+    let calls = Calls::from_log(batch).map_err(|_detail| Damage::NotCalls)?;
     Ok((header, calls))
 }
 
@@ -142,7 +142,8 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
 /// The schema message with which every stream of calls begins.
 static SCHEMA_MESSAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut bytes = Vec::new();
-    let writer = StreamWriter::try_new_with_options(&mut bytes, &schema(), options()).expect("a vector takes every byte");
+    let writer = StreamWriter::try_new_with_options(&mut bytes, &schema(), options())
+        .expect("a vector takes every byte");
     drop(writer);
     bytes
 });
@@ -172,7 +173,8 @@ pub(crate) mod tests {
     pub(crate) fn calls(seed: i64, n: usize) -> Calls {
         let mut builders = Builders::new(1);
         for i in 0..n as i64 {
-            let mut call = Call::new(EventTime(seed + i), EventTime(seed + i - 40), Signal::LogServer, "prod");
+            let mut call =
+                Call::new(EventTime(seed + i), EventTime(seed + i - 40), Signal::LogServer, "prod");
             let source = format!("ns/s{}", (seed + i) % 3);
             call.source = (i % 5 != 0).then_some(source.as_str());
             call.destination = Some("ns/d");
@@ -193,9 +195,8 @@ pub(crate) mod tests {
     fn the_bytes_of_a_frame_never_change_within_a_version() {
         let mut bytes = Vec::new();
         encode(position(7), &calls(1_000, 1), &mut bytes);
-        let header: String = bytes[..28].iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(&header[..8], "4c574631");
-        assert_eq!(&header[16..], "00030001000000000000000700000000000003e8");
+        assert_eq!(&bytes[..4], b"LWF1");
+        assert_eq!(bytes[8..28], [0, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0x03, 0xe8]);
     }
 
     proptest! {

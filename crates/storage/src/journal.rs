@@ -69,7 +69,9 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// A reader asked for frames that have been deleted.
-    #[error("journal: frames after {after} were asked for, the oldest kept is {oldest}; restore newer state, or delete the state to learn anew")]
+    #[error(
+        "journal: frames after {after} were asked for, the oldest kept is {oldest}; restore newer state, or delete the state to learn anew"
+    )]
     Gone {
         /// The last frame the reader has.
         after: u64,
@@ -141,14 +143,16 @@ impl Journal {
         let recovered = recover::segments(&settings.dir)?;
         let mut commits = BTreeMap::new();
         for name in &settings.consumers {
-            commits.insert(name.clone(), read_commit(&consumers.join(name)).map_err(at(&consumers.join(name)))?);
+            commits
+                .insert(name.clone(), read_commit(&consumers.join(name)).map_err(at(&consumers.join(name)))?);
         }
         // Numbers are never used twice, even if every segment has been deleted.
         let next = commits.values().copied().max().map_or(0, |c| c).max(recovered.next);
         let tail = Tail { segments: recovered.segments, next, closed: false };
         let (tail_sender, tail) = watch::channel(tail);
         let settings = Arc::new(settings);
-        let journal = Journal { settings: settings.clone(), tail, commits: Arc::new(watch::Sender::new(commits)) };
+        let journal =
+            Journal { settings: settings.clone(), tail, commits: Arc::new(watch::Sender::new(commits)) };
         let writer = JournalWriter::start(settings, tail_sender, journal.commits.clone(), lock)
             .map_err(at(&journal.settings.dir))?;
         Ok((writer, journal))
@@ -159,7 +163,11 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::UnknownConsumer`].
-    pub fn reader(&self, consumer: &str, quiet: Option<(Clock, Duration)>) -> Result<JournalReader, JournalError> {
+    pub fn reader(
+        &self,
+        consumer: &str,
+        quiet: Option<(Clock, Duration)>,
+    ) -> Result<JournalReader, JournalError> {
         let Some(&committed) = self.commits.borrow().get(consumer) else {
             return Err(JournalError::UnknownConsumer { name: consumer.to_owned() });
         };
@@ -169,7 +177,8 @@ impl Journal {
     /// How full the journal is and how far its consumers are.
     pub fn stats(&self) -> JournalStats {
         let tail = self.tail.borrow();
-        let lag = self.commits.borrow().iter().map(|(n, c)| (n.clone(), tail.next.saturating_sub(*c))).collect();
+        let lag =
+            self.commits.borrow().iter().map(|(n, c)| (n.clone(), tail.next.saturating_sub(*c))).collect();
         JournalStats {
             bytes: tail.segments.iter().map(|s| s.bytes).sum(),
             disk_budget_bytes: self.settings.disk_budget_bytes,
@@ -183,7 +192,10 @@ impl Journal {
 /// A commit is the number of the next frame that the consumer needs, in decimal.
 fn read_commit(path: &Path) -> io::Result<u64> {
     match fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a frame number")),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_detail| io::Error::new(io::ErrorKind::InvalidData, "not a frame number")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }

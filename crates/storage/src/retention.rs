@@ -105,7 +105,11 @@ pub fn list(archive: &Path) -> Result<Vec<Hour>, RetentionError> {
 ///
 /// # Errors
 /// [`RetentionError`]; what was deleted until then is deleted.
-pub fn apply(archive: &Path, policy: &RetentionPolicy, now: EventTime) -> Result<RetentionReport, RetentionError> {
+pub fn apply(
+    archive: &Path,
+    policy: &RetentionPolicy,
+    now: EventTime,
+) -> Result<RetentionReport, RetentionError> {
     let listing = list(archive)?;
     let mut report = RetentionReport::default();
     for hour in expired(&listing, now, policy) {
@@ -115,7 +119,8 @@ pub fn apply(archive: &Path, policy: &RetentionPolicy, now: EventTime) -> Result
         report.deleted.push(hour);
     }
     report.kept_hours = (listing.len() - report.deleted.len()) as u64;
-    report.kept_bytes = listing.iter().map(|h| h.bytes).sum::<u64>() - report.deleted.iter().map(|h| h.bytes).sum::<u64>();
+    report.kept_bytes =
+        listing.iter().map(|h| h.bytes).sum::<u64>() - report.deleted.iter().map(|h| h.bytes).sum::<u64>();
     Ok(report)
 }
 

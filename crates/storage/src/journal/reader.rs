@@ -41,7 +41,12 @@ struct Open {
 }
 
 impl JournalReader {
-    pub(super) fn new(journal: Journal, consumer: String, next: u64, quiet: Option<(Clock, Duration)>) -> JournalReader {
+    pub(super) fn new(
+        journal: Journal,
+        consumer: String,
+        next: u64,
+        quiet: Option<(Clock, Duration)>,
+    ) -> JournalReader {
         JournalReader { journal, consumer, next, open: None, quiet, quiet_at: Instant::now() }
     }
 
@@ -109,10 +114,13 @@ impl JournalReader {
             return Ok(false);
         }
         let Some(segment) = tail.segments.iter().rev().find(|s| s.first <= self.next) else {
-            return Err(ReadError { reason: format!("journal frame {} has been deleted before it was read", self.next) });
+            return Err(ReadError {
+                reason: format!("journal frame {} has been deleted before it was read", self.next),
+            });
         };
-        let file = File::open(&segment.path)
-            .map_err(|error| ReadError { reason: format!("journal `{}`: {error}", segment.path.display()) })?;
+        let file = File::open(&segment.path).map_err(|error| ReadError {
+            reason: format!("journal `{}`: {error}", segment.path.display()),
+        })?;
         self.open = Some(Open { file, first: segment.first, taken: 0, buffer: Vec::new(), used: 0 });
         Ok(true)
     }
@@ -153,7 +161,9 @@ impl Open {
         self.buffer.drain(..self.used);
         self.used = 0;
         let wanted = match frame::header(&self.buffer) {
-            Ok(header) => (HEADER_BYTES + header.payload_bytes).saturating_sub(self.buffer.len()).max(CHUNK_BYTES),
+            Ok(header) => {
+                (HEADER_BYTES + header.payload_bytes).saturating_sub(self.buffer.len()).max(CHUNK_BYTES)
+            }
             Err(_) => CHUNK_BYTES,
         };
         let wanted = wanted.min((durable - self.taken) as usize);

@@ -49,8 +49,8 @@ impl LogWriter for JournalWriter {
         let (done, result) = oneshot::channel();
         let groups = self.groups.as_ref().ok_or_else(gone)?;
         // One append is awaited before the next begins, so the channel always has room.
-        groups.try_send(Request { group, done }).map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
+        groups.try_send(Request { group, done }).map_err(|_ended| gone())?;
+        result.await.map_err(|_ended| gone())?
     }
 }
 
@@ -95,18 +95,25 @@ impl Disk {
         let held: u64 = self.tail.borrow().segments.iter().map(|s| s.bytes).sum();
         if held + self.buffer.len() as u64 > self.settings.disk_budget_bytes {
             return Err(AppendError::Busy {
-                reason: format!("the journal holds {held} bytes of its budget of {}", self.settings.disk_budget_bytes),
+                reason: format!(
+                    "the journal holds {held} bytes of its budget of {}",
+                    self.settings.disk_budget_bytes
+                ),
             });
         }
         let segment = self.segment().map_err(|e| self.failed("open", &e))?;
-        let Some(file) = &mut self.file else { return Err(AppendError::Broken { reason: "no segment is open".into() }) };
+        let Some(file) = &mut self.file else {
+            return Err(AppendError::Broken { reason: "no segment is open".into() });
+        };
         if let Err(error) = write(&self.settings.dir, file, &self.buffer) {
             // Leave no torn frame behind: the next group begins where this one did.
             let cut = file.set_len(segment.bytes);
             self.file = None; // The next append opens it anew, at its end.
             return Err(match cut {
                 Ok(()) => self.failed("write", &error),
-                Err(cut) => AppendError::Broken { reason: format!("journal `{}`: {error}; then {cut}", segment.path.display()) },
+                Err(cut) => AppendError::Broken {
+                    reason: format!("journal `{}`: {error}; then {cut}", segment.path.display()),
+                },
             });
         }
         let written = self.buffer.len() as u64;
@@ -144,7 +151,11 @@ impl Disk {
         let needed = self.commits.borrow().values().copied().min().unwrap_or(u64::MAX);
         let freed: Vec<Segment> = {
             let tail = self.tail.borrow();
-            tail.segments.windows(2).take_while(|pair| pair[1].first <= needed).map(|pair| pair[0].clone()).collect()
+            tail.segments
+                .windows(2)
+                .take_while(|pair| pair[1].first <= needed)
+                .map(|pair| pair[0].clone())
+                .collect()
         };
         if freed.is_empty() {
             return;
