@@ -1,1 +1,39 @@
 //! Windows, baselines and detectors: calls in, findings out.
+//!
+//! The one design decision: an [`Engine`] is a pure function of the calls of its partition. It owns no clock,
+//! file or thread; time moves by the watermark, which the arrival times in the data drive. A pair's calls are
+//! counted in short base windows; whole base windows make the longer horizons that are judged, and hours make
+//! the baselines. Each closed window is judged first and learned afterwards, and not learned where it was
+//! found unusual.
+//!
+//! What it costs: a finding waits for its window and the lateness; and an engine that falls behind cannot skip.
+//!
+//! The invariant it keeps: findings depend on the calls and the settings alone, not on how calls come in
+//! batches, partitions or sessions, nor on when anybody looked. Windows count in integers, pairs know nothing
+//! of each other, and all that is judged is judged at a boundary of event time.
+
+mod baseline;
+mod claim;
+mod counts;
+mod detectors;
+mod engine;
+mod exemplars;
+pub mod features;
+mod grid;
+mod hash;
+mod intake;
+mod lifecycle;
+pub mod model;
+mod pair_state;
+pub mod settings;
+pub mod state;
+pub mod stats;
+mod tails;
+
+pub use engine::{Engine, FeatureRow};
+pub use features::{FEATURE_VERSION, FEATURES};
+pub use model::{Model, ModelError};
+pub use pair_state::PairSummary;
+pub use settings::Settings;
+pub use state::StateError;
+pub use stats::EngineStats;

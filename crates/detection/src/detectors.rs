@@ -1,0 +1,207 @@
+//! The detectors: each a pure function of a window and what is usual for its pair.
+//!
+//! One file, one field and one line each; the list is this struct.
+
+mod auth;
+pub(crate) mod errors;
+pub(crate) mod latency;
+pub(crate) mod novelty;
+mod policy;
+mod profile;
+mod refusals;
+mod tls;
+mod volume;
+
+use std::sync::Arc;
+
+use lapwing_telemetry::{FindingKind, Pair};
+
+use crate::claim::Claim;
+use crate::counts::Counts;
+use crate::grid::{Grid, LEVELS, MINUTE, MINUTES};
+use crate::pair_state::{PairState, Unusual};
+use crate::{Model, Settings};
+
+/// Every detector.
+pub(crate) struct Detectors {
+    novelty: novelty::Novelty,
+    volume: volume::Volume,
+    latency: latency::Latency,
+    errors: errors::Errors,
+    auth: auth::Auth,
+    policy: policy::Policy,
+    tls: tls::Tls,
+    profile: Option<profile::Profile>,
+}
+
+/// A closed window of a pair, and all that is known when it closes.
+pub(crate) struct Case<'a> {
+    pub(crate) grid: &'a Grid,
+    pub(crate) pair: &'a Pair,
+    pub(crate) state: &'a PairState,
+    pub(crate) counts: &'a Counts,
+    pub(crate) level: usize,
+    pub(crate) end: i64,
+    /// How long the log has been watched, in hours.
+    pub(crate) watched_hours: f64,
+    /// Probabilities below which a window is unusual, by level.
+    pub(crate) tails: &'a [f64; LEVELS],
+}
+
+impl Case<'_> {
+    pub(crate) fn start(&self) -> i64 {
+        self.end - self.length()
+    }
+
+    pub(crate) fn length(&self) -> i64 {
+        self.grid.lengths[self.level]
+    }
+
+    pub(crate) fn hours(&self) -> f64 {
+        self.grid.hours(self.level)
+    }
+
+    pub(crate) fn tail(&self) -> f64 {
+        self.tails[self.level]
+    }
+
+    /// How long a condition seen in this window stays open unconfirmed: half an hour, or until the next window
+    /// of the level has been judged.
+    pub(crate) fn quiet(&self) -> i64 {
+        (30 * MINUTE).max(self.length() + 15 * MINUTE)
+    }
+}
+
+impl Detectors {
+    pub(crate) fn new(grid: &Grid, model: Option<Arc<Model>>) -> Detectors {
+        Detectors {
+            novelty: novelty::Novelty,
+            volume: volume::Volume,
+            latency: latency::Latency,
+            errors: errors::Errors,
+            auth: auth::Auth,
+            policy: policy::Policy,
+            tls: tls::Tls,
+            profile: model.map(|model| profile::Profile::new(grid, model)),
+        }
+    }
+
+    /// Judges a window.
+    pub(crate) fn judge(&self, case: &Case<'_>, claims: &mut Vec<Claim>) {
+        if case.level == MINUTES {
+            claims.extend(self.volume.silence(case));
+        }
+        if case.counts.is_empty() {
+            return;
+        }
+        claims.extend(self.novelty.judge(case));
+        claims.extend(self.volume.judge(case));
+        claims.extend(self.latency.judge(case));
+        claims.extend(self.errors.judge(case));
+        claims.extend(self.auth.judge(case));
+        claims.extend(self.policy.judge(case));
+        claims.extend(self.tls.judge(case));
+        claims.extend(self.profile.as_ref().and_then(|profile| profile.judge(case)));
+    }
+}
+
+/// The tail probabilities of the levels, from the budget of false findings.
+pub(crate) fn tails(settings: &Settings, grid: &Grid) -> [f64; LEVELS] {
+    std::array::from_fn(|level| settings.tail(grid.per_day(level)))
+}
+
+/// Marks what a claim finds unusual, so that the hour is not learned.
+pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
+    match kind {
+        FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence => unusual.volume = true,
+        FindingKind::LatencyShift => unusual.latency = true,
+        FindingKind::ErrorShift => unusual.errors = true,
+        FindingKind::AuthFailures => unusual.auth = true,
+        FindingKind::PolicyDenials => unusual.policy = true,
+        FindingKind::TlsFailures => unusual.tls = true,
+        FindingKind::Profile => unusual.profile = true,
+        FindingKind::NewPair | FindingKind::Cardinality => {}
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::counts::SignalCounts;
+    use crate::grid::{HOUR, HOURS, TENS};
+    use lapwing_telemetry::Signal;
+
+    /// A window of that many calls, each so long, with no failure.
+    pub(crate) fn window(calls: u64, duration_ms: u64) -> Counts {
+        let mut counts = Counts::default();
+        let c = counts.signal_mut(Signal::LogServer);
+        c.calls = calls;
+        c.encrypted = calls;
+        // A little apart, as real ones are.
+        (0..calls).for_each(|i| c.latency.record((duration_ms * 1_000) * (90 + i % 21) / 100));
+        counts
+    }
+
+    /// A pair that made `calls_per_hour` calls of 20 ms through ten days.
+    pub(crate) fn learned(calls_per_hour: u64) -> PairState {
+        let grid = Grid::new(&Settings::default());
+        let mut state = PairState::new(0);
+        for hour in 0..240 {
+            let n = calls_per_hour + hour % 5;
+            state.squares = [n, n + n * n / 60, n * n / 6, 0];
+            state.learn(&grid, (hour as i64 + 1) * HOUR, &window(n, 20));
+        }
+        state.identities = vec![7];
+        state.volume.look_up(&grid, 240 * HOUR);
+        state
+    }
+
+    /// What a detector says of a window of a learned pair.
+    pub(crate) fn judge(
+        state: &PairState,
+        counts: &Counts,
+        level: usize,
+        with: impl FnOnce(&Case<'_>) -> Option<Claim>,
+    ) -> Option<Claim> {
+        let settings = Settings::default();
+        let grid = Grid::new(&settings);
+        let tails = tails(&settings, &grid);
+        let pair = Pair::new("c", "shop/cart", "data/orders");
+        let end = 240 * HOUR + grid.lengths[level];
+        with(&Case { grid: &grid, pair: &pair, state, counts, level, end, watched_hours: 240.0, tails: &tails })
+    }
+
+    #[test]
+    fn an_ordinary_window_makes_no_claim() {
+        let state = learned(60);
+        for (level, calls) in [(TENS, 10), (HOURS, 61), (MINUTES, 1)] {
+            let mut claims = Vec::new();
+            judge(&state, &window(calls, 20), level, |case| {
+                Detectors::new(case.grid, None).judge(case, &mut claims);
+                None
+            });
+            assert!(claims.is_empty(), "{claims:?}");
+        }
+    }
+
+    #[test]
+    fn failures_are_claimed_by_their_own_detector_alone() {
+        let state = learned(60);
+        let check = |change: &dyn Fn(&mut SignalCounts), kind: FindingKind| {
+            let mut counts = window(12, 20);
+            change(counts.signal_mut(Signal::LogServer));
+            let mut claims = Vec::new();
+            judge(&state, &counts, TENS, |case| {
+                Detectors::new(case.grid, None).judge(case, &mut claims);
+                None
+            });
+            assert_eq!(claims.iter().map(|c| c.kind).collect::<Vec<_>>(), [kind]);
+            let claim = &claims[0];
+            assert!(claim.p < 1e-5 && claim.observed > claim.expected && claim.explanation.len() > 20, "{claim:?}");
+        };
+        check(&|c| c.errors = 8, FindingKind::ErrorShift);
+        check(&|c| c.auth = 8, FindingKind::AuthFailures);
+        check(&|c| c.policy = 8, FindingKind::PolicyDenials);
+        check(&|c| c.tls = 8, FindingKind::TlsFailures);
+    }
+}

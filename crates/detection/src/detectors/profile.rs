@@ -1,0 +1,75 @@
+//! Windows that are unlike everything the trained model has seen.
+
+use std::sync::Arc;
+
+use lapwing_telemetry::{FindingKind, Severity};
+
+use super::Case;
+use crate::Model;
+use crate::claim::{Claim, number};
+use crate::exemplars::Class;
+use crate::features::{FEATURES, features};
+use crate::grid::{Grid, LEVELS, SECOND};
+
+/// Calls that a window must have: the features of fewer vary by chance.
+const MIN_CALLS: u64 = 5;
+
+/// Asks the model for the distance of a window from ordinary ones ([`Model::score`]) and claims those beyond
+/// its threshold. The probability is that of Chebyshev's inequality, scaled to one in a thousand there.
+pub(crate) struct Profile {
+    model: Arc<Model>,
+    /// The level whose windows are nearest in length to those that the model was fitted on.
+    level: usize,
+}
+
+impl Profile {
+    pub(crate) fn new(grid: &Grid, model: Arc<Model>) -> Profile {
+        let fitted = i64::from(model.window_s) * SECOND;
+        let level = (0..LEVELS).min_by_key(|l| (grid.lengths[*l] - fitted).abs()).unwrap_or(0);
+        Profile { model, level }
+    }
+
+    pub(crate) fn judge(&self, case: &Case<'_>) -> Option<Claim> {
+        let state = case.state;
+        if case.level != self.level || !state.is_learned() || state.reported(case.counts)?.calls < MIN_CALLS {
+            return None;
+        }
+        let values = features(case.counts, state, case.hours());
+        let score = self.model.score(&values);
+        let threshold = self.model.threshold;
+        if score.is_nan() || score <= threshold {
+            return None;
+        }
+        let contributions = self.model.contributions(&values);
+        let mut order: Vec<usize> = (0..FEATURES.len()).collect();
+        order.sort_by(|a, b| contributions[*b].total_cmp(&contributions[*a]));
+        let most: Vec<&str> = order.iter().take(3).map(|i| FEATURES[*i]).collect();
+        Some(Claim {
+            kind: FindingKind::Profile,
+            detector: "profile",
+            severity: if score > 4.0 * threshold { Severity::Medium } else { Severity::Low },
+            p: 0.001 * threshold / score,
+            confidence: state.confidence(),
+            signal: state.reporter,
+            start: case.start(),
+            end: case.end,
+            observed: score,
+            expected: 1.0,
+            low: None,
+            high: Some(threshold),
+            unit: "score".to_owned(),
+            explanation: format!(
+                "the window of {} scores {} by model {} version {}, usually 1 and at most {}; most by {}",
+                crate::grid::span(case.length()),
+                number(score),
+                self.model.name,
+                self.model.version,
+                number(threshold),
+                most.join(", "),
+            ),
+            class: Class::Any,
+            evidence: score,
+            quiet: case.quiet(),
+        })
+    }
+}

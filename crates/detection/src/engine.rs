@@ -1,0 +1,425 @@
+//! The engine of one partition: counts calls in windows, closes windows by the watermark, judges, learns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use lapwing_telemetry::{
+    Calls, EventTime, Finding, FindingKind, FindingState, Offset, Pair, Position, Severity,
+};
+
+use crate::claim::Claim;
+use crate::counts::Counts;
+use crate::detectors::{Case, Detectors, errors, latency, mark, tails};
+use crate::exemplars::Class;
+use crate::features::{N, features};
+use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
+use crate::intake::{Frame, Row};
+use crate::lifecycle::{Open, Subject};
+use crate::pair_state::{PairState, PairSummary};
+use crate::{EngineStats, Model, Settings};
+
+/// Feature rows kept until somebody takes them; further ones are dropped and counted.
+const MAX_FEATURE_ROWS: usize = 1 << 20;
+/// Calls that a window must have for its features to be collected: those of fewer vary by chance.
+const MIN_CALLS_FOR_FEATURES: u64 = 5;
+/// The place of a pair beyond the limit.
+const OVERFLOWED: u32 = u32::MAX;
+
+/// Judges and learns the calls of one partition. Frames of the partition come in order.
+pub struct Engine {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) grid: Grid,
+    detectors: Detectors,
+    tails: [f64; LEVELS],
+    made_by: String,
+    pub(crate) began_at: Option<i64>,
+    /// The end of the base windows that close next.
+    pub(crate) boundary: i64,
+    pub(crate) included: Option<Offset>,
+    pub(crate) partition: u16,
+    pub(crate) overflow: Overflow,
+    /// Pairs in the order in which they are judged.
+    pub(crate) order: BTreeMap<Pair, u32>,
+    pub(crate) slots: Vec<Option<PairState>>,
+    free: Vec<u32>,
+    /// Pairs with calls in a base window, by its start.
+    filled: BTreeMap<i64, Vec<(Pair, u32)>>,
+    features: Vec<FeatureRow>,
+    pub(crate) stats: EngineStats,
+}
+
+/// Calls of pairs beyond the limit.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Overflow {
+    calls: u64,
+    open: Open,
+}
+
+/// The features of a closed window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureRow {
+    /// The pair.
+    pub pair: Pair,
+    /// Start of the window, which is about ten minutes long.
+    pub window_start: EventTime,
+    /// The values, in the order of [`crate::FEATURES`].
+    pub features: [f32; N],
+}
+
+impl Engine {
+    /// Makes an engine that has seen nothing. Without a model, no `profile` finding is made.
+    pub fn new(settings: Arc<Settings>, model: Option<Arc<Model>>) -> Engine {
+        let grid = Grid::new(&settings);
+        Engine {
+            detectors: Detectors::new(&grid, model),
+            tails: tails(&settings, &grid),
+            made_by: settings.made_by(),
+            settings,
+            grid,
+            began_at: None,
+            boundary: 0,
+            included: None,
+            partition: 0,
+            overflow: Overflow::default(),
+            order: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            filled: BTreeMap::new(),
+            features: Vec::new(),
+            stats: EngineStats::default(),
+        }
+    }
+
+    /// Says when the whole log began: learning counts from here, in every partition alike. Only the first time
+    /// counts; an engine that is not told takes its own first call.
+    pub fn begin(&mut self, at: EventTime) {
+        if self.began_at.is_none() {
+            self.began_at = Some(at.0);
+            // Windows that end before are late for every call from now on.
+            self.boundary = self.grid.window_of(at.0.saturating_sub(self.grid.lateness)) + self.grid.base();
+        }
+    }
+
+    /// Counts the calls of a frame, closing windows as their arrival times let. A frame that the state includes
+    /// already is skipped.
+    pub fn observe(&mut self, position: Position, calls: &Calls, out: &mut Vec<Finding>) {
+        if self.included.is_some_and(|included| position.offset <= included) {
+            self.stats.late_frames += 1;
+            return;
+        }
+        self.included = Some(position.offset);
+        self.partition = position.partition.0;
+        let frame = Frame::new(calls);
+        let mut places = HashMap::<[u32; 3], u32, FixedState>::default();
+        let mut last = ([0; 3], OVERFLOWED, false);
+        for at in 0..frame.len() {
+            let received_at = frame.received_at[at];
+            self.begin(EventTime(received_at));
+            if self.advance_to(received_at, out) {
+                // Pairs may have been forgotten.
+                places.clear();
+                last.2 = false;
+            }
+            let (Some(cluster), Some(source), Some(destination)) =
+                (frame.cluster.id(at), frame.source.id(at), frame.destination.id(at))
+            else {
+                self.stats.unattributed += 1;
+                continue;
+            };
+            let row = frame.row(at);
+            let window = self.grid.window_of(row.at);
+            if window + self.grid.base() <= received_at.saturating_sub(self.grid.lateness) {
+                self.stats.late_calls += 1;
+                continue;
+            }
+            let key = [cluster, source, destination];
+            if !(last.2 && last.0 == key) {
+                let place = *places.entry(key).or_insert_with(|| self.place(frame.pair(row), window));
+                last = (key, place, true);
+            }
+            self.count(&frame, row, last.1, window);
+        }
+    }
+
+    /// Says that no call with an arrival before `up_to` will come, so that windows close without calls, too.
+    pub fn advance(&mut self, up_to: EventTime, out: &mut Vec<Finding>) {
+        if self.began_at.is_some() {
+            self.advance_to(up_to.0, out);
+        }
+    }
+
+    /// The end of a recording: closes every window that the last arrival completes. Findings that are open
+    /// stay so, because nothing says that their conditions are over.
+    pub fn finish(&mut self, out: &mut Vec<Finding>) {
+        self.advance(self.stats.latest, out);
+    }
+
+    /// Hands out the features of the windows closed since the last time; none unless
+    /// [`Settings::collect_features`] is set.
+    pub fn take_features(&mut self) -> Vec<FeatureRow> {
+        std::mem::take(&mut self.features)
+    }
+
+    /// What was learned of every pair, in order of their names.
+    pub fn pairs(&self) -> Vec<PairSummary> {
+        let state = |place: &u32| self.slots[*place as usize].as_ref();
+        self.order.iter().filter_map(|(pair, place)| Some(PairSummary::new(pair, state(place)?))).collect()
+    }
+
+    /// What the engine counts about its work.
+    pub fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// Finds the place of a pair, or makes one; [`OVERFLOWED`] if there is no room.
+    fn place(&mut self, pair: Pair, window: i64) -> u32 {
+        match self.order.get(&pair) {
+            Some(place) => *place,
+            None if self.order.len() >= self.settings.max_pairs => OVERFLOWED,
+            None => self.insert(pair, PairState::new(window)),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, pair: Pair, state: PairState) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        for window in &state.pending {
+            self.filled.entry(window.start).or_default().push((pair.clone(), place));
+        }
+        self.order.insert(pair, place);
+        self.slots[place as usize] = Some(state);
+        self.stats.pairs = self.order.len() as u64;
+        place
+    }
+
+    fn count(&mut self, frame: &Frame<'_>, row: Row, place: u32, window: i64) {
+        let Some(Some(state)) = self.slots.get_mut(place as usize) else {
+            self.stats.overflowed += 1;
+            self.overflow.calls += 1;
+            return;
+        };
+        self.stats.calls += 1;
+        let (at, is_new) = state.pending(window);
+        if is_new {
+            let pair = frame.pair(row);
+            self.filled.entry(window).or_default().push((pair, place));
+        }
+        let PairState { pending, names, .. } = state;
+        let limit = self.settings.max_operations_per_pair;
+        let open = &mut pending[at];
+        frame.count(row, window, &mut open.counts, &mut open.exemplars, |name| PairState::name(names, name, limit));
+    }
+
+    /// Moves the watermark; whether that closed a boundary.
+    fn advance_to(&mut self, received_at: i64, out: &mut Vec<Finding>) -> bool {
+        self.stats.latest = self.stats.latest.max(EventTime(received_at));
+        let watermark = self.stats.latest.0.saturating_sub(self.grid.lateness);
+        if self.boundary > watermark {
+            return false;
+        }
+        while self.boundary <= watermark {
+            if self.order.is_empty() && self.overflow == Overflow::default() {
+                self.boundary = self.grid.window_of(watermark) + self.grid.base();
+                break;
+            }
+            self.close(self.boundary, out);
+            self.boundary += self.grid.base();
+        }
+        true
+    }
+
+    /// Closes the windows that end at a boundary.
+    fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
+        let mut filled = self.filled.remove(&(boundary - self.grid.base())).unwrap_or_default();
+        filled.sort();
+        for (pair, place) in filled {
+            self.close_base(&pair, place, boundary, out);
+        }
+        let levels = [MINUTES, TENS, HOURS].map(|level| self.grid.ends(level, boundary));
+        if levels.contains(&true) {
+            let order: Vec<(Pair, u32)> = self.order.iter().map(|(p, place)| (p.clone(), *place)).collect();
+            for (pair, place) in order {
+                self.close_spans(&pair, place, boundary, levels, out);
+            }
+            self.close_overflow(boundary, out);
+        }
+    }
+
+    fn close_base(&mut self, pair: &Pair, place: u32, boundary: i64, out: &mut Vec<Finding>) {
+        let Some(mut state) = self.slots[place as usize].take() else { return };
+        let start = boundary - self.grid.base();
+        if let Ok(at) = state.pending.binary_search_by_key(&start, |p| p.start) {
+            let window = state.pending.remove(at);
+            self.stats.windows_closed += 1;
+            state.exemplars.absorb(&window.exemplars);
+            if self.reports(boundary) {
+                self.judge(pair, &mut state, &window.counts, BASE, boundary, out);
+            } else {
+                state.adopted = true;
+            }
+            tally(&mut state, &window.counts, BASE);
+            state.absorb(&window);
+        }
+        self.slots[place as usize] = Some(state);
+    }
+
+    fn close_spans(&mut self, pair: &Pair, place: u32, boundary: i64, levels: [bool; 3], out: &mut Vec<Finding>) {
+        let Some(mut state) = self.slots[place as usize].take() else { return };
+        for level in [MINUTES, TENS, HOURS].into_iter().filter(|level| levels[level - 1]) {
+            let counts = std::mem::take(&mut state.spans[level - 1]);
+            if level == MINUTES {
+                state.minute(&self.grid, boundary, counts.most(|c| c.calls));
+            }
+            if level == TENS {
+                self.collect(pair, &state, &counts, boundary);
+            }
+            if self.reports(boundary) {
+                // A level as long as the one below has been judged; only silence has not.
+                let nothing = Counts::default();
+                let judged = if self.grid.repeats(level) { &nothing } else { &counts };
+                self.judge(pair, &mut state, judged, level, boundary, out);
+            }
+            if level == HOURS {
+                state.learn(&self.grid, boundary, &counts);
+                state.volume.look_up(&self.grid, boundary);
+            } else {
+                tally(&mut state, &counts, level);
+            }
+        }
+        state.open.close(boundary, out);
+        if levels[HOURS - 1] && state.is_forgotten(boundary) {
+            self.forget(pair, place);
+        } else {
+            self.slots[place as usize] = Some(state);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        pair: &Pair,
+        state: &mut PairState,
+        counts: &Counts,
+        level: usize,
+        end: i64,
+        out: &mut Vec<Finding>,
+    ) {
+        let began_at = self.began_at.unwrap_or(end);
+        let mut claims = Vec::new();
+        let case = Case {
+            grid: &self.grid,
+            pair,
+            state,
+            counts,
+            level,
+            end,
+            watched_hours: (end - began_at) as f64 / HOUR as f64,
+            tails: &self.tails,
+        };
+        self.detectors.judge(&case, &mut claims);
+        let PairState { open, exemplars, names, unusual, .. } = state;
+        for claim in claims {
+            mark(unusual, claim.kind);
+            let (class, start, end) = (claim.class, claim.start, claim.end);
+            let subject = Subject::pair(pair, &self.made_by);
+            let show = || exemplars.shown(class, start, end, names);
+            publish(open.claim(claim, &subject, show), &mut self.stats, out);
+        }
+        if level != BASE && level != MINUTES {
+            let unusual = state.unusual;
+            if let Some(seen) = state.reported(counts).cloned() {
+                if !unusual.latency {
+                    latency::learn_spread(state, level, &seen.latency);
+                }
+                if !unusual.errors {
+                    errors::learn_spread(state, level, &seen);
+                }
+            }
+        }
+    }
+
+    /// Whether the time of learning alone is over.
+    fn reports(&self, end: i64) -> bool {
+        self.began_at.is_some_and(|at| end > at.saturating_add(micros(self.settings.learning)))
+    }
+
+    fn collect(&mut self, pair: &Pair, state: &PairState, counts: &Counts, end: i64) {
+        let calls = state.reported(counts).map_or(0, |c| c.calls);
+        if !self.settings.collect_features || !state.is_learned() || calls < MIN_CALLS_FOR_FEATURES {
+            return;
+        }
+        if self.features.len() >= MAX_FEATURE_ROWS {
+            self.stats.dropped_features += 1;
+            return;
+        }
+        self.features.push(FeatureRow {
+            pair: pair.clone(),
+            window_start: EventTime(end - self.grid.lengths[TENS]),
+            features: features(counts, state, self.grid.hours(TENS)),
+        });
+    }
+
+    fn forget(&mut self, pair: &Pair, place: u32) {
+        self.order.remove(pair);
+        self.slots[place as usize] = None;
+        self.free.push(place);
+        self.stats.evicted += 1;
+        self.stats.pairs = self.order.len() as u64;
+    }
+
+    /// Claims a flood of names if calls of this minute found no room.
+    fn close_overflow(&mut self, end: i64, out: &mut Vec<Finding>) {
+        let Overflow { calls, open } = &mut self.overflow;
+        let n = std::mem::take(calls);
+        let everyone = Pair::new("*", "*", &format!("partition {}", self.partition));
+        let subject =
+            Subject { pair: &everyone, source: Some("*"), destination: None, made_by: &self.made_by };
+        if n > 0 && self.began_at.is_some_and(|at| end > at.saturating_add(micros(self.settings.learning))) {
+            let length = self.grid.lengths[MINUTES];
+            let limit = self.settings.max_pairs;
+            let claim = Claim {
+                kind: FindingKind::Cardinality,
+                detector: "cardinality",
+                severity: Severity::High,
+                p: 0.0,
+                confidence: 1.0,
+                signal: None,
+                start: end - length,
+                end,
+                observed: n as f64,
+                expected: 0.0,
+                low: None,
+                high: Some(0.0),
+                unit: per("calls", length),
+                explanation: format!(
+                    "{n} calls in {} belong to pairs beyond the limit of {limit} pairs and were not judged; names are being flooded, or `max_pairs` is too low",
+                    crate::grid::span(length)
+                ),
+                class: Class::Any,
+                evidence: n as f64,
+                quiet: 30 * MINUTE,
+            };
+            publish(open.claim(claim, &subject, Vec::new), &mut self.stats, out);
+        }
+        open.close(end, out);
+    }
+}
+
+/// Adds the square of a window's calls to those of its hour.
+fn tally(state: &mut PairState, counts: &Counts, level: usize) {
+    if let Some(seen) = state.reported(counts) {
+        let square = seen.calls.saturating_mul(seen.calls);
+        state.squares[level] = state.squares[level].saturating_add(square);
+    }
+}
+
+fn publish(finding: Option<Finding>, stats: &mut EngineStats, out: &mut Vec<Finding>) {
+    if let Some(finding) = finding {
+        if finding.state == FindingState::Open {
+            *stats.findings.entry(finding.kind).or_default() += 1;
+        }
+        out.push(finding);
+    }
+}

@@ -1,0 +1,80 @@
+//! What an operator may choose, and what follows from it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Settings of an engine. Findings depend on these and on the calls, and on nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    /// Length of a base window; 1 s to 10 min, anything else is taken as the nearer of the two.
+    pub window: Duration,
+    /// How long after its window's end a call may arrive and still be counted; at most a day.
+    pub lateness: Duration,
+    /// How long, from the first call of the log, only to learn: nothing is reported before.
+    pub learning: Duration,
+    /// Pairs that one engine keeps. Calls of further pairs are counted and not judged.
+    pub max_pairs: usize,
+    /// Names of operations kept per pair, for the exemplars; calls of further ones show none.
+    pub max_operations_per_pair: usize,
+    /// Local time minus UTC, in seconds: which hour of the day and which day of the week it is.
+    pub utc_offset: i32,
+    /// False findings per day that are acceptable for every hundred pairs. Sets the tail probability below
+    /// which a window is called unusual; not by the number of pairs in an engine, or partitioning would
+    /// change findings.
+    pub false_findings_per_day: f64,
+    /// Whether to keep the features of closed windows for [`crate::Engine::take_features`].
+    pub collect_features: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            window: Duration::from_secs(10),
+            lateness: Duration::from_secs(10),
+            learning: Duration::from_secs(86_400),
+            max_pairs: 10_000,
+            max_operations_per_pair: 32,
+            utc_offset: 0,
+            false_findings_per_day: 1.0,
+            collect_features: false,
+        }
+    }
+}
+
+impl Settings {
+    /// `lapwing`, its version, and a hash of the settings that findings depend on.
+    pub(crate) fn made_by(&self) -> String {
+        let relevant = Settings { collect_features: false, ..self.clone() };
+        let bytes = postcard::to_stdvec(&relevant).expect("plain numbers always encode");
+        let hash = crate::hash::fnv(&[&bytes]);
+        format!("lapwing {} settings {hash:016x}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The tail probability below which one of `tests_per_day` tests of a pair is unusual.
+    pub(crate) fn tail(&self, tests_per_day: f64) -> f64 {
+        /// Kinds of tests that share a pair's budget, times the horizons.
+        const SHARES: f64 = 16.0;
+        let budget = self.false_findings_per_day.clamp(1e-6, 1e6) / 100.0;
+        (budget / SHARES / tests_per_day.max(1.0)).clamp(1e-15, 0.01)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collecting_features_does_not_change_who_made_a_finding() {
+        let plain = Settings::default();
+        assert_eq!(plain.made_by(), Settings { collect_features: true, ..plain.clone() }.made_by());
+        assert_ne!(plain.made_by(), Settings { utc_offset: 3_600, ..plain.clone() }.made_by());
+    }
+
+    #[test]
+    fn a_larger_budget_and_fewer_tests_both_raise_the_tail() {
+        let plain = Settings::default();
+        assert!(plain.tail(24.0) > plain.tail(144.0));
+        assert!(Settings { false_findings_per_day: 10.0, ..plain.clone() }.tail(24.0) > plain.tail(24.0));
+    }
+}

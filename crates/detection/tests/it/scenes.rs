@@ -1,0 +1,132 @@
+//! Calls to feed engines with, and a way to feed them.
+
+use std::sync::Arc;
+
+use lapwing_detection::{Engine, Settings};
+use lapwing_telemetry::{
+    Builders, Call, Calls, EventTime, Finding, Offset, Outcome, Partition, Position, Signal, partition_of,
+};
+
+pub const SECOND: i64 = 1_000_000;
+pub const MINUTE: i64 = 60 * SECOND;
+pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
+/// 2026-03-02T00:00:00Z, a Monday.
+pub const MONDAY: i64 = 1_772_409_600 * SECOND;
+
+/// A call, in the few words that the tests vary.
+#[derive(Clone, Debug)]
+pub struct Shot {
+    pub received_at: i64,
+    pub at: i64,
+    pub ms: i64,
+    pub signal: Signal,
+    pub source: Option<String>,
+    pub destination: Option<String>,
+    pub outcome: Outcome,
+    pub authn: Option<&'static str>,
+    pub authz: Option<&'static str>,
+    pub tls: Option<&'static str>,
+}
+
+impl Shot {
+    pub fn new(at: i64, source: &str, destination: &str) -> Shot {
+        Shot {
+            received_at: at + SECOND,
+            at,
+            ms: 20,
+            signal: Signal::LogServer,
+            source: Some(source.to_owned()),
+            destination: Some(destination.to_owned()),
+            outcome: Outcome::Ok,
+            authn: None,
+            authz: None,
+            tls: Some("TLSv1.3"),
+        }
+    }
+}
+
+/// `per_hour` calls an hour, evenly, over `[from, to)`.
+pub fn steady(from: i64, to: i64, per_hour: i64, source: &str, destination: &str) -> Vec<Shot> {
+    let step = HOUR / per_hour;
+    (0..(to - from) / step).map(|i| Shot { ms: 18 + i % 5, ..Shot::new(from + i * step, source, destination) }).collect()
+}
+
+/// The batch of some calls.
+pub fn batch(shots: &[Shot]) -> Calls {
+    let mut builders = Builders::new(1);
+    for shot in shots {
+        let mut call =
+            Call::new(EventTime(shot.received_at), EventTime(shot.at - shot.ms * 1_000), shot.signal, "prod");
+        let trace = (shot.at as u128 * 0x9e37_79b9_7f4a_7c15).to_le_bytes();
+        call.duration_ns = Some(shot.ms * 1_000_000);
+        call.source = shot.source.as_deref();
+        call.destination = shot.destination.as_deref();
+        call.outcome = shot.outcome;
+        call.authn = shot.authn;
+        call.authz = shot.authz;
+        call.tls = shot.tls;
+        call.operation = Some("GET /things/{}");
+        call.status = Some(200);
+        call.trace_id = Some(&trace);
+        builders.append(&call, std::iter::empty());
+    }
+    let mut parts = builders.finish();
+    Calls::from_log(parts.remove(0).1.into_batch()).unwrap()
+}
+
+pub fn settings() -> Arc<Settings> {
+    Arc::new(Settings::default())
+}
+
+/// Engines of some partitions, fed as `detect` feeds them.
+pub struct Mesh {
+    pub engines: Vec<Engine>,
+    offset: u64,
+    pub findings: Vec<Finding>,
+}
+
+impl Mesh {
+    pub fn new(settings: &Arc<Settings>, partitions: u16) -> Mesh {
+        let engines = (0..partitions).map(|_| Engine::new(settings.clone(), None)).collect();
+        Mesh { engines, offset: 0, findings: Vec::new() }
+    }
+
+    /// Feeds calls, in order of arrival, as batches of `size`.
+    pub fn feed(&mut self, shots: &[Shot], size: usize) {
+        let count = self.engines.len() as u16;
+        for chunk in shots.chunks(size.max(1)) {
+            self.engines.iter_mut().for_each(|e| e.begin(EventTime(chunk[0].received_at)));
+            for partition in 0..count {
+                let of = |s: &&Shot| {
+                    partition_of("prod", s.source.as_deref(), s.destination.as_deref(), count).0 == partition
+                };
+                let part: Vec<Shot> = chunk.iter().filter(of).cloned().collect();
+                if !part.is_empty() {
+                    let position = Position { partition: Partition(partition), offset: Offset(self.offset) };
+                    self.offset += 1;
+                    self.engines[usize::from(partition)].observe(position, &batch(&part), &mut self.findings);
+                }
+            }
+        }
+    }
+
+    pub fn quiet(&mut self, up_to: i64) {
+        let findings = &mut self.findings;
+        self.engines.iter_mut().for_each(|e| e.advance(EventTime(up_to), findings));
+    }
+
+    /// Saves and restores every engine.
+    pub fn restart(&mut self, settings: &Arc<Settings>) {
+        for engine in &mut self.engines {
+            *engine = Engine::restore(settings.clone(), None, &engine.save()).unwrap();
+        }
+    }
+
+    /// Findings in one order, whatever order they came in.
+    pub fn sorted(mut self, end: i64) -> Vec<Finding> {
+        self.quiet(end);
+        self.findings.sort_by(|a, b| (a.revised_at(), &a.id, a.revision).cmp(&(b.revised_at(), &b.id, b.revision)));
+        self.findings
+    }
+}
