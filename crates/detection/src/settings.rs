@@ -44,7 +44,7 @@ impl Default for Settings {
 
 impl Settings {
     /// `lapwing`, its version, and a hash of the settings that findings depend on.
-    pub(crate) fn made_by(&self) -> String {
+    pub fn made_by(&self) -> String {
         let relevant = Settings { collect_features: false, ..self.clone() };
         let bytes = postcard::to_stdvec(&relevant).expect("plain numbers always encode");
         let hash = crate::hash::fnv(&[&bytes]);

@@ -14,7 +14,7 @@ fn scene(change: impl Fn(Vec<Shot>) -> Vec<Shot>) -> Vec<Finding> {
     shots.sort_by_key(|s| s.received_at);
     let mut mesh = Mesh::new(&settings(), 1);
     mesh.feed(&shots, 500);
-    mesh.sorted(noon + 9 * HOUR)
+    mesh.sorted(noon + 8 * HOUR)
 }
 
 /// The kinds opened, with how long after noon.

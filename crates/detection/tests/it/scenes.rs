@@ -7,30 +7,30 @@ use lapwing_telemetry::{
     Builders, Call, Calls, EventTime, Finding, Offset, Outcome, Partition, Position, Signal, partition_of,
 };
 
-pub const SECOND: i64 = 1_000_000;
-pub const MINUTE: i64 = 60 * SECOND;
-pub const HOUR: i64 = 60 * MINUTE;
-pub const DAY: i64 = 24 * HOUR;
+pub(crate) const SECOND: i64 = 1_000_000;
+pub(crate) const MINUTE: i64 = 60 * SECOND;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
+pub(crate) const DAY: i64 = 24 * HOUR;
 /// 2026-03-02T00:00:00Z, a Monday.
-pub const MONDAY: i64 = 1_772_409_600 * SECOND;
+pub(crate) const MONDAY: i64 = 1_772_409_600 * SECOND;
 
 /// A call, in the few words that the tests vary.
 #[derive(Clone, Debug)]
-pub struct Shot {
-    pub received_at: i64,
-    pub at: i64,
-    pub ms: i64,
-    pub signal: Signal,
-    pub source: Option<String>,
-    pub destination: Option<String>,
-    pub outcome: Outcome,
-    pub authn: Option<&'static str>,
-    pub authz: Option<&'static str>,
-    pub tls: Option<&'static str>,
+pub(crate) struct Shot {
+    pub(crate) received_at: i64,
+    pub(crate) at: i64,
+    pub(crate) ms: i64,
+    pub(crate) signal: Signal,
+    pub(crate) source: Option<String>,
+    pub(crate) destination: Option<String>,
+    pub(crate) outcome: Outcome,
+    pub(crate) authn: Option<&'static str>,
+    pub(crate) authz: Option<&'static str>,
+    pub(crate) tls: Option<&'static str>,
 }
 
 impl Shot {
-    pub fn new(at: i64, source: &str, destination: &str) -> Shot {
+    pub(crate) fn new(at: i64, source: &str, destination: &str) -> Shot {
         Shot {
             received_at: at + SECOND,
             at,
@@ -47,13 +47,13 @@ impl Shot {
 }
 
 /// `per_hour` calls an hour, evenly, over `[from, to)`.
-pub fn steady(from: i64, to: i64, per_hour: i64, source: &str, destination: &str) -> Vec<Shot> {
+pub(crate) fn steady(from: i64, to: i64, per_hour: i64, source: &str, destination: &str) -> Vec<Shot> {
     let step = HOUR / per_hour;
     (0..(to - from) / step).map(|i| Shot { ms: 18 + i % 5, ..Shot::new(from + i * step, source, destination) }).collect()
 }
 
 /// The batch of some calls.
-pub fn batch(shots: &[Shot]) -> Calls {
+pub(crate) fn batch(shots: &[Shot]) -> Calls {
     let mut builders = Builders::new(1);
     for shot in shots {
         let mut call =
@@ -75,25 +75,25 @@ pub fn batch(shots: &[Shot]) -> Calls {
     Calls::from_log(parts.remove(0).1.into_batch()).unwrap()
 }
 
-pub fn settings() -> Arc<Settings> {
+pub(crate) fn settings() -> Arc<Settings> {
     Arc::new(Settings::default())
 }
 
 /// Engines of some partitions, fed as `detect` feeds them.
-pub struct Mesh {
-    pub engines: Vec<Engine>,
+pub(crate) struct Mesh {
+    pub(crate) engines: Vec<Engine>,
     offset: u64,
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Mesh {
-    pub fn new(settings: &Arc<Settings>, partitions: u16) -> Mesh {
+    pub(crate) fn new(settings: &Arc<Settings>, partitions: u16) -> Mesh {
         let engines = (0..partitions).map(|_| Engine::new(settings.clone(), None)).collect();
         Mesh { engines, offset: 0, findings: Vec::new() }
     }
 
     /// Feeds calls, in order of arrival, as batches of `size`.
-    pub fn feed(&mut self, shots: &[Shot], size: usize) {
+    pub(crate) fn feed(&mut self, shots: &[Shot], size: usize) {
         let count = self.engines.len() as u16;
         for chunk in shots.chunks(size.max(1)) {
             self.engines.iter_mut().for_each(|e| e.begin(EventTime(chunk[0].received_at)));
@@ -111,20 +111,20 @@ impl Mesh {
         }
     }
 
-    pub fn quiet(&mut self, up_to: i64) {
+    pub(crate) fn quiet(&mut self, up_to: i64) {
         let findings = &mut self.findings;
         self.engines.iter_mut().for_each(|e| e.advance(EventTime(up_to), findings));
     }
 
     /// Saves and restores every engine.
-    pub fn restart(&mut self, settings: &Arc<Settings>) {
+    pub(crate) fn restart(&mut self, settings: &Arc<Settings>) {
         for engine in &mut self.engines {
             *engine = Engine::restore(settings.clone(), None, &engine.save()).unwrap();
         }
     }
 
     /// Findings in one order, whatever order they came in.
-    pub fn sorted(mut self, end: i64) -> Vec<Finding> {
+    pub(crate) fn sorted(mut self, end: i64) -> Vec<Finding> {
         self.quiet(end);
         self.findings.sort_by(|a, b| (a.revised_at(), &a.id, a.revision).cmp(&(b.revised_at(), &b.id, b.revision)));
         self.findings
