@@ -20,7 +20,7 @@ impl Process {
 
     /// CPU time of all its threads, ended ones included, seconds.
     pub(crate) fn cpu_s(self) -> anyhow::Result<f64> {
-        Ok(cpu_s(&self.file("stat")?).ok_or_else(|| anyhow!("/proc/{}/stat has another form", self.pid))?)
+        cpu_s(&self.file("stat")?).ok_or_else(|| anyhow!("/proc/{}/stat has another form", self.pid))
     }
 
     /// Whether it has ended and nobody has asked for its exit code yet.
