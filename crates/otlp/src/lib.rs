@@ -44,6 +44,7 @@ mod names;
 mod path;
 mod record;
 pub mod recording;
+pub mod sender;
 mod sniff;
 mod value;
 mod verdict;

@@ -57,19 +57,29 @@ fn crates_depend_on_each_other_only_as_drawn() {
         if name == "benches" {
             continue;
         }
-        let allowed = edges.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not in ARCHITECTURE.md"));
+        let allowed =
+            edges.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not in ARCHITECTURE.md"));
         for dependency in all.iter().filter_map(|d| d.strip_prefix("lapwing-")) {
-            assert!(allowed.contains(&dependency), "`{name}` must not depend on `{dependency}`: a new edge needs an ADR");
+            assert!(
+                allowed.contains(&dependency),
+                "`{name}` must not depend on `{dependency}`: a new edge needs an ADR"
+            );
         }
     }
-    assert!(EDGES.iter().all(|(name, _)| dependencies.contains_key(*name)), "an edge names a crate that is gone");
+    assert!(
+        EDGES.iter().all(|(name, _)| dependencies.contains_key(*name)),
+        "an edge names a crate that is gone"
+    );
 }
 
 #[test]
 fn heavy_dependencies_stay_in_their_crate_and_pure_crates_stay_pure() {
     for (name, all) in dependencies().iter().filter(|(name, _)| *name != "benches") {
         for (dependency, home) in CONFINED {
-            assert!(name == home || !all.contains(*dependency), "`{dependency}` belongs to `{home}`, not to `{name}`");
+            assert!(
+                name == home || !all.contains(*dependency),
+                "`{dependency}` belongs to `{home}`, not to `{name}`"
+            );
         }
         if ["telemetry", "redaction", "detection"].contains(&name.as_str()) {
             let known: Vec<_> = IMPURE.iter().filter(|d| all.contains(**d)).collect();
@@ -110,7 +120,8 @@ fn every_example_pipeline_is_valid() {
             let sets = [format!("inventory.file={}", root().join("datasets/mesh/inventory.yaml").display())];
             let config = lapwing_pipeline::config::Config::read(std::slice::from_ref(&path), &sets);
             let config = config.unwrap_or_else(|problems| panic!("{}: {problems:#?}", path.display()));
-            let known: Vec<_> = lapwing_pipeline::settings::Settings::of(&config).err().into_iter().flatten().collect();
+            let known: Vec<_> =
+                lapwing_pipeline::settings::Settings::of(&config).err().into_iter().flatten().collect();
             assert!(known.is_empty(), "{}: {known:#?}", path.display());
         }
     }

@@ -1,0 +1,191 @@
+//! Commands and flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Telemetry anomaly detection for service meshes: OTLP in, redacted, baselined per service pair; findings out.
+#[derive(Parser)]
+#[command(name = "lapwing", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  lapwing demo                                        watch it work on recorded telemetry
+  lapwing run --config pipelines/standalone.yaml      receive OTLP on 127.0.0.1:4317 and 4318
+  lapwing replay --input datasets/mesh/raw            judge a recording at CPU speed
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later, 78 wrong configuration")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the pipeline until SIGTERM or Ctrl-C.
+    #[command(
+        after_help = "Example:\n  lapwing run --config pipelines/standalone.yaml --set detectors.learning=7d\n\nSIGHUP reads rules and inventory again; SIGTERM drains and exits 0; a second one exits at once."
+    )]
+    Run(ConfigArgs),
+    /// Judge recorded telemetry with the same engines as `run`, at CPU speed.
+    #[command(
+        after_help = "Example:\n  lapwing replay --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --findings findings.ndjson\n\nInputs are told apart by content: OTLP frames (plain, zstd per message, one zstd stream), OTLP/JSON lines, or a lapwing Parquet archive."
+    )]
+    Replay(ReplayArgs),
+    /// Fit a multivariate model for the `profile` detector on recorded telemetry.
+    #[command(
+        after_help = "Example:\n  lapwing train --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --name profile --until 2026-03-09T00:00:00Z"
+    )]
+    Train(TrainArgs),
+    /// Score the findings on a recording against what was really done to the mesh.
+    #[command(
+        after_help = "Example:\n  lapwing backtest --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json"
+    )]
+    Backtest(BacktestArgs),
+    /// Redact lines of text from standard input.
+    #[command(
+        after_help = "Examples:\n  echo 'GET /users?email=jo@example.org' | lapwing redact\n  lapwing redact --jsonl --stats < texts.jsonl > redacted.jsonl"
+    )]
+    Redact(RedactArgs),
+    /// Check configuration files and print every problem at once.
+    #[command(after_help = "Example:\n  lapwing validate pipelines/standalone.yaml")]
+    Validate {
+        /// Configuration files, merged in order.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration.
+    #[command(after_help = "Example:\n  lapwing schema > pipelines/schema.json")]
+    Schema,
+    /// Show or enforce how long the archive is kept.
+    #[command(
+        after_help = "Examples:\n  lapwing retention show --config pipelines/standalone.yaml\n  lapwing retention apply --archive ./lapwing-data/archive --max-age 30d"
+    )]
+    Retention {
+        #[command(subcommand)]
+        action: RetentionCommand,
+    },
+    /// Send recorded Envoy telemetry through a whole pipeline and show what it found.
+    #[command(after_help = "Example:\n  lapwing demo --keep ./demo-data")]
+    Demo(DemoArgs),
+    /// Print the version.
+    #[command(after_help = "Example:\n  lapwing version")]
+    Version,
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Default)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file; may be given several times, later ones win, maps merge.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// One setting, for example `retention.max_age=7d`; may be given several times.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What to replay.
+#[derive(Args)]
+pub(crate) struct InputArgs {
+    /// Recording: a folder or files; may be given several times.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Workload inventory (YAML) or `kubectl get pods -A -o json`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Write one finding revision per line to this file; `-` is standard output.
+    #[arg(long, value_name = "OUT.ndjson")]
+    pub(crate) findings: Option<PathBuf>,
+    /// Write the redacted calls as Parquet below this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) archive: Option<PathBuf>,
+    /// How to print the summary.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Name of the model.
+    #[arg(long, default_value = "profile")]
+    pub(crate) name: String,
+    /// Folder of models; the version is the next free one.
+    #[arg(long, default_value = "models", value_name = "DIR")]
+    pub(crate) models: PathBuf,
+    /// Use only windows that begin before this time (RFC 3339), to keep the rest for judging the model.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct BacktestArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// What was really done to the mesh, and when.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// How to print the scores.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct RedactArgs {
+    /// Read `{"id","text"}` lines, optionally with `"key"` (the attribute the text belongs to), and write the same.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+    /// Print hits per rule to standard error.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Recording to send; the data set of the repository if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: Option<PathBuf>,
+    /// Keep journal, findings and archive in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Print what would be deleted now.
+    Show(RetentionArgs),
+    /// Delete what is no longer kept, now.
+    Apply(RetentionArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct RetentionArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The archive's directory, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) archive: Option<PathBuf>,
+    /// Age beyond which hours are deleted, instead of the configuration's.
+    #[arg(long, value_name = "AGE")]
+    pub(crate) max_age: Option<String>,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Table,
+    /// For programs: one JSON object.
+    Json,
+}

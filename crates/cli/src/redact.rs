@@ -1,0 +1,48 @@
+//! `lapwing redact`: text in, redacted text out.
+
+use std::io::{self, BufRead, BufWriter, Write};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::args::RedactArgs;
+use crate::{Failure, settings};
+
+/// A line of `--jsonl`.
+#[derive(Deserialize, Serialize)]
+struct Line {
+    id: serde_json::Value,
+    text: String,
+    #[serde(default, skip_serializing)]
+    key: Option<String>,
+}
+
+pub(crate) fn redact(args: &RedactArgs) -> Result<(), Failure> {
+    let mut redactor = settings(&args.config)?.redactor();
+    let mut out = BufWriter::new(io::stdout().lock());
+    for (number, line) in io::stdin().lock().lines().enumerate() {
+        let line = line.with_context(|| format!("line {} of standard input", number + 1))?;
+        if args.jsonl {
+            // The error names the place, never the content.
+            let parsed: Line = serde_json::from_str(&line).map_err(|e| {
+                anyhow::anyhow!(
+                    "line {}: not a JSON object with `id` and `text` (column {})",
+                    number + 1,
+                    e.column()
+                )
+            })?;
+            let text = redactor.redact_text(parsed.key.as_deref(), &parsed.text).into_owned();
+            serde_json::to_writer(&mut out, &Line { text, ..parsed })?;
+        } else {
+            out.write_all(redactor.redact_text(None, &line).as_bytes())?;
+        }
+        out.write_all(b"\n")?;
+    }
+    out.flush()?;
+    if args.stats {
+        for (rule, hits) in redactor.counts() {
+            eprintln!("{hits:>10}  {rule}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,411 @@
+//! The mirror of the configuration text: strict, with every default written in one place.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Size, Span};
+
+/// A mirror type: strict about unknown keys, absent keys take the value of its `Default`.
+macro_rules! mirror {
+    ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $type:ty = $default:expr,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $type,)+ }
+
+        impl Default for $name {
+            fn default() -> $name { $name { $($field: $default,)+ } }
+        }
+    };
+}
+
+mirror! {
+    /// A lapwing pipeline. The ends (`receivers`, `exporters`, `extensions`, `service`) have the shape of an
+    /// OpenTelemetry Collector's configuration; what a Collector does not have stands under keys of its own.
+    ConfigFile {
+        /// Where journal, saved state, spools and (unless said otherwise) archive and findings live.
+        data_dir: String = "./lapwing-data".into(),
+        /// Where telemetry comes in.
+        receivers: Receivers = Receivers::default(),
+        /// Names for addresses and service accounts.
+        inventory: Inventory = Inventory::default(),
+        /// The log between receive and the readers.
+        log: Log = Log::default(),
+        /// What is removed before anything is stored, learned from or sent.
+        redaction: Redaction = Redaction::default(),
+        /// How deviations are found.
+        detectors: Detectors = Detectors::default(),
+        /// Where findings go.
+        exporters: Exporters = Exporters::default(),
+        /// Redacted telemetry in Parquet.
+        archive: Archive = Archive::default(),
+        /// How long the archive is kept.
+        retention: Retention = Retention::default(),
+        /// Probes around the pipeline.
+        extensions: Extensions = Extensions::default(),
+        /// Roles, shutdown and lapwing's own telemetry.
+        service: Service = Service::default(),
+    }
+}
+
+mirror! {
+    /// Where telemetry comes in.
+    Receivers {
+        /// The OTLP receiver.
+        otlp: Otlp = Otlp::default(),
+    }
+}
+
+mirror! {
+    /// The OTLP receiver: traces and logs, over gRPC and HTTP.
+    Otlp {
+        /// The two protocols.
+        protocols: Protocols = Protocols::default(),
+        /// What one sender, and all together, may ask for.
+        limits: Limits = Limits::default(),
+        /// The cluster of telemetry that does not name one (`k8s.cluster.name`).
+        default_cluster: String = "default".into(),
+    }
+}
+
+mirror! {
+    /// The two protocols; set one to `null` to close it.
+    Protocols {
+        /// OTLP/gRPC.
+        grpc: Option<Endpoint> = Some(Endpoint { endpoint: "127.0.0.1:4317".into(), tls: None }),
+        /// OTLP/HTTP: `/v1/traces` and `/v1/logs`.
+        http: Option<Endpoint> = Some(Endpoint { endpoint: "127.0.0.1:4318".into(), tls: None }),
+    }
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// `host:port`. Loopback unless you say otherwise: whoever can reach it can write telemetry.
+    pub endpoint: String,
+    /// TLS; without it the endpoint speaks plain text.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+/// Server-side TLS.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM certificate chain.
+    pub cert_file: String,
+    /// PEM private key.
+    pub key_file: String,
+    /// PEM certificates of the authorities that may sign client certificates; with it, clients must present one.
+    #[serde(default)]
+    pub client_ca_file: Option<String>,
+    /// How often the files are read again.
+    #[serde(default = "reload_interval")]
+    pub reload_interval: Span,
+}
+
+fn reload_interval() -> Span {
+    Span::seconds(60)
+}
+
+mirror! {
+    /// Limits at the door. Work beyond them is refused with a retry hint, or, if a retry cannot help, for good.
+    Limits {
+        /// Largest request, after decompression.
+        max_request_size: Size = Size::mib(16),
+        /// Bytes of all requests in flight together.
+        max_in_flight_size: Size = Size::mib(64),
+        /// Requests in flight together.
+        max_in_flight_requests: u32 = 1_024,
+        /// Open connections.
+        max_connections: u32 = 4_096,
+        /// How long a request may take to arrive and be answered.
+        request_timeout: Span = Span::seconds(30),
+        /// What a refused sender is told to wait.
+        retry_after: Span = Span::seconds(2),
+        /// Attributes of one span or log record; further ones are dropped and counted.
+        max_attributes: u32 = 128,
+        /// Longest attribute value; the rest is cut and counted.
+        max_value_size: Size = Size(16 << 10),
+        /// Deepest nesting of an attribute value.
+        max_nesting: u32 = 16,
+        /// How far ahead of the door's clock a call's time may be.
+        max_ahead: Span = Span::seconds(3_600),
+        /// How old a call may be when it arrives.
+        max_age: Span = Span::seconds(7 * 86_400),
+    }
+}
+
+mirror! {
+    /// Names for addresses and service accounts.
+    Inventory {
+        /// A workload inventory (YAML) or the output of `kubectl get pods -A -o json`.
+        file: Option<String> = None,
+        /// How often the file is looked at for changes.
+        reload_interval: Span = Span::seconds(15),
+    }
+}
+
+mirror! {
+    /// The log between receive and the readers: a journal on the local disk.
+    Log {
+        /// Independent, ordered parts; a pair's calls all lie in one.
+        partitions: u16 = 4,
+        /// Most bytes the journal may hold; when readers are this far behind, senders are told to wait.
+        disk_budget: Size = Size(1 << 30),
+        /// Size at which a new file is begun.
+        segment_size: Size = Size::mib(64),
+        /// Requests are gathered this long, so that one disk sync serves many.
+        gather: Span = Span(std::time::Duration::from_millis(10)),
+        /// Bytes of requests after which a group is appended without waiting longer.
+        gather_size: Size = Size::mib(2),
+    }
+}
+
+mirror! {
+    /// What is removed before anything is stored, learned from or sent.
+    Redaction {
+        /// Rule files; together with the built-in rules.
+        rules: Vec<String> = Vec::new(),
+        /// Key file of at least 32 bytes: replaced values become stable pseudonyms instead of bare placeholders.
+        pseudonym_key_file: Option<String> = None,
+        /// Name of that key, part of each pseudonym, so that rotation is visible.
+        pseudonym_key_id: String = "k1".into(),
+    }
+}
+
+mirror! {
+    /// How deviations are found.
+    Detectors {
+        /// Length of the base window.
+        window: Span = Span::seconds(10),
+        /// How long after its event time a call may arrive and still be counted.
+        lateness: Span = Span::seconds(10),
+        /// Time from the first call during which pairs are learned and nothing is reported.
+        learning: Span = Span::seconds(86_400),
+        /// Pairs kept at most; further ones are counted together and reported.
+        max_pairs: u32 = 50_000,
+        /// False findings a day that are acceptable for every hundred pairs.
+        false_findings_per_day: f64 = 1.0,
+        /// Time zone of the daily and weekly rhythm, an offset from UTC in minutes.
+        utc_offset_minutes: i32 = 0,
+        /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
+        model: Option<String> = None,
+        /// Time between two saves of the learned state.
+        save_interval: Span = Span::seconds(30),
+    }
+}
+
+mirror! {
+    /// Where findings go. Several may be set; each has its own spool, so a dead one delays no other.
+    Exporters {
+        /// A file of one finding revision per line.
+        file: Option<FileExporter> = Some(FileExporter { path: None }),
+        /// One finding revision per line on standard output.
+        stdout: bool = false,
+        /// A Kafka topic.
+        kafka: Option<KafkaExporter> = None,
+        /// OCSF in RFC 5424 syslog over TCP.
+        syslog: Option<SyslogExporter> = None,
+        /// Most bytes each exporter's spool may hold; beyond it detection waits.
+        spool_budget: Size = Size::mib(256),
+    }
+}
+
+/// A file of one finding revision per line.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileExporter {
+    /// Path of the file; `findings.ndjson` below `data_dir` if not given.
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// A Kafka topic for findings.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaExporter {
+    /// `host:port` of brokers to start from.
+    pub brokers: Vec<String>,
+    /// The topic; must exist.
+    #[serde(default = "findings_topic")]
+    pub topic: String,
+    /// TLS towards the brokers.
+    #[serde(default)]
+    pub tls: Option<KafkaTls>,
+    /// SASL login.
+    #[serde(default)]
+    pub sasl: Option<KafkaSasl>,
+    /// How long delivery of a batch is tried before it is tried anew from the spool.
+    #[serde(default = "delivery_timeout")]
+    pub delivery_timeout: Span,
+}
+
+fn findings_topic() -> String {
+    "lapwing.findings".into()
+}
+
+fn delivery_timeout() -> Span {
+    Span::seconds(30)
+}
+
+/// TLS towards the brokers.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTls {
+    /// PEM certificates of the authorities that sign the brokers' certificates.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// PEM client certificate, for mutual TLS.
+    #[serde(default)]
+    pub cert_file: Option<String>,
+    /// PEM client key.
+    #[serde(default)]
+    pub key_file: Option<String>,
+}
+
+/// SASL login.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSasl {
+    /// How the password is shown.
+    pub mechanism: SaslMechanism,
+    /// User name.
+    pub username: String,
+    /// Password; write `${file:…}` or `${env:…}`.
+    pub password: String,
+}
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the names of the mechanisms say it")]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// A syslog receiver over TCP, with octet counting (RFC 6587).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogExporter {
+    /// `host:port` of the receiver.
+    pub endpoint: String,
+    /// HOSTNAME in each message.
+    #[serde(default = "syslog_hostname")]
+    pub hostname: String,
+}
+
+fn syslog_hostname() -> String {
+    "lapwing".into()
+}
+
+mirror! {
+    /// Redacted telemetry in Parquet, one directory per received hour.
+    Archive {
+        /// Whether to keep an archive.
+        enabled: bool = true,
+        /// Directory; `archive` below `data_dir` if not given.
+        directory: Option<String> = None,
+        /// Calls held in memory before a file is written; the file takes about a tenth.
+        buffer_size: Size = Size::mib(96),
+        /// Time after which a file is closed whatever its size.
+        roll_interval: Span = Span::seconds(300),
+        /// zstd level, 1 to 19.
+        compression_level: i32 = 1,
+    }
+}
+
+mirror! {
+    /// How long the archive is kept. Whole hours are deleted, the oldest first.
+    Retention {
+        /// Age beyond which an hour is deleted.
+        max_age: Span = Span::seconds(30 * 86_400),
+        /// Bytes of the whole archive beyond which the oldest hours are deleted.
+        max_size: Option<Size> = None,
+        /// Time between two checks.
+        check_interval: Span = Span::seconds(600),
+    }
+}
+
+mirror! {
+    /// Probes around the pipeline.
+    Extensions {
+        /// `/livez`, `/readyz`, and `/` for the Collector's probes.
+        health_check: Option<Address> = Some(Address { endpoint: "127.0.0.1:13133".into() }),
+    }
+}
+
+/// An address to listen on, without TLS.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// `host:port`.
+    pub endpoint: String,
+}
+
+mirror! {
+    /// Roles, shutdown and lapwing's own telemetry.
+    Service {
+        /// Which of the three loops this process runs.
+        roles: Vec<Role> = vec![Role::Receive, Role::Detect, Role::Archive],
+        /// How long draining may take after SIGTERM.
+        shutdown_timeout: Span = Span::seconds(25),
+        /// lapwing's own logs and metrics.
+        telemetry: Telemetry = Telemetry::default(),
+    }
+}
+
+/// One of the three loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// OTLP in, redacted, into the log.
+    Receive,
+    /// The log in, findings out.
+    Detect,
+    /// The log in, Parquet out.
+    Archive,
+}
+
+mirror! {
+    /// lapwing's own logs and metrics.
+    Telemetry {
+        /// Logs, on standard error.
+        logs: Logs = Logs::default(),
+        /// Metrics in Prometheus' text format at `/metrics`; `null` switches them off.
+        metrics: Option<Metrics> = Some(Metrics::default()),
+    }
+}
+
+mirror! {
+    /// Logs, on standard error.
+    Logs {
+        /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,lapwing_otlp=debug`.
+        level: String = "info".into(),
+        /// `auto` is text on a terminal and JSON elsewhere.
+        encoding: LogEncoding = LogEncoding::Auto,
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum LogEncoding {
+    Auto,
+    Console,
+    Json,
+}
+
+mirror! {
+    /// The metrics endpoint.
+    Metrics {
+        /// `host:port`.
+        address: String = "127.0.0.1:8888".into(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The second loop: calls out of the log, findings to where they go, what was learned to disk.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lapwing_storage::state;
+use lapwing_telemetry::{Finding, LogEvent, LogReader, Partition, Position};
+use tokio::time::Instant;
+
+use crate::StageError;
+use crate::engines::Engines;
+use crate::health::{Beat, DetectSnapshot};
+use crate::outbox::Outbox;
+
+/// Where the learned state lies, and how often it is saved.
+pub struct Memory {
+    /// The state file.
+    pub file: PathBuf,
+    /// Time between two saves.
+    pub every: Duration,
+}
+
+/// Calls after which the state is saved whatever the time: the journal cannot free what is not committed, and
+/// at full speed it would fill within seconds. About 150 MB of journal.
+const SAVE_CALLS: usize = 400_000;
+
+/// Runs until the log ends. The calling thread must be detect's own.
+///
+/// The order of effects is: findings durable, state saved, position committed. A crash anywhere between
+/// repeats work, and repeats it with the same result: the state says which frames it includes, and a
+/// finding found again has the same id and revision.
+///
+/// # Errors
+/// [`StageError`] if the log cannot be read on, the state cannot be saved or a sink is broken.
+pub async fn detect(
+    mut log: impl LogReader,
+    mut engines: Engines,
+    mut outbox: Outbox,
+    memory: Memory,
+    beat: Beat<DetectSnapshot>,
+) -> Result<(), StageError> {
+    let mut findings = Vec::new();
+    let mut saved_at = Instant::now();
+    let mut unsaved = 0;
+    while let Some(event) = log.next().await.map_err(|e| StageError::new("detect", &e))? {
+        unsaved += apply(&mut engines, event, &mut findings);
+        if !findings.is_empty() {
+            outbox.publish(&findings).await.map_err(|e| StageError::new("detect", &e))?;
+            findings.clear();
+        }
+        beat.publish(DetectSnapshot::of(&engines));
+        if unsaved >= SAVE_CALLS || (unsaved > 0 && saved_at.elapsed() >= memory.every) {
+            save(&mut log, &engines, &memory).await?;
+            saved_at = Instant::now();
+            unsaved = 0;
+        }
+    }
+    if unsaved > 0 {
+        save(&mut log, &engines, &memory).await?;
+    }
+    outbox.finish().await;
+    Ok(())
+}
+
+/// All the logic of the loop. Returns how many calls more the state now includes.
+fn apply(engines: &mut Engines, event: LogEvent, findings: &mut Vec<Finding>) -> usize {
+    match event {
+        LogEvent::Frame { position, calls } => {
+            engines.observe(position, &calls, findings);
+            calls.len()
+        }
+        LogEvent::Quiet { up_to } => {
+            engines.advance(up_to, findings);
+            0
+        }
+    }
+}
+
+async fn save(log: &mut impl LogReader, engines: &Engines, memory: &Memory) -> Result<(), StageError> {
+    state::save(&memory.file, &engines.save()).map_err(|e| StageError::new("detect", &e))?;
+    if let Some(offset) = engines.offset() {
+        // The journal counts offsets over all partitions, so one position speaks for all.
+        let position = Position { partition: Partition(0), offset };
+        log.commit(&[position]).await.map_err(|e| StageError::new("detect", &e))?;
+    }
+    tracing::debug!(file = %memory.file.display(), "saved state");
+    Ok(())
+}

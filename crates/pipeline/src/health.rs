@@ -1,0 +1,65 @@
+//! Whether the work is moving: snapshots of every loop, lag first, as metrics and as readiness.
+
+use std::collections::BTreeMap;
+
+use lapwing_detection::EngineStats;
+use lapwing_otlp::DecodeStats;
+use tokio::sync::watch;
+
+use crate::engines::Engines;
+
+/// A loop's way to say how far it is. Dropping it says that the loop has ended.
+pub struct Beat<T>(watch::Sender<T>);
+
+impl<T: Default> Beat<T> {
+    /// Makes a beat and the place to read it.
+    pub fn new() -> (Beat<T>, watch::Receiver<T>) {
+        let (sender, receiver) = watch::channel(T::default());
+        (Beat(sender), receiver)
+    }
+
+    /// Replaces the last snapshot.
+    pub fn publish(&self, snapshot: T) {
+        self.0.send_replace(snapshot);
+    }
+}
+
+/// How far receive is.
+#[derive(Clone, Debug, Default)]
+pub struct IntakeSnapshot {
+    /// What was decoded, and what was not.
+    pub decode: DecodeStats,
+    /// Redactions by rule since start.
+    pub redactions: BTreeMap<String, u64>,
+}
+
+/// How far detect is.
+#[derive(Clone, Debug, Default)]
+pub struct DetectSnapshot {
+    /// Counters of every engine, added up.
+    pub engines: EngineStats,
+}
+
+impl DetectSnapshot {
+    /// Adds up the counters of all engines.
+    pub fn of(engines: &Engines) -> DetectSnapshot {
+        let mut sum = EngineStats::default();
+        engines.iter().for_each(|engine| sum.add(engine.stats()));
+        DetectSnapshot { engines: sum }
+    }
+}
+
+/// How far archive is.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveSnapshot {
+    /// Rows in closed files since start.
+    pub rows: u64,
+    /// Bytes of closed files since start.
+    pub bytes: u64,
+    /// Files closed since start.
+    pub files: u64,
+    /// Hours deleted by retention since start.
+    pub expired_hours: u64,
+    /// Attempts that failed for want of disk space since start.
+    pub retries: u64,
+}

@@ -1,0 +1,319 @@
+//! How the pipeline is doing, over HTTP: `/metrics` for Prometheus, `/livez` and `/readyz` for probes.
+//!
+//! Ready means that work is moving: all loops alive, the door open and the journal not nearly full. A dead
+//! SIEM does not make the process unready; its backlog is a metric.
+
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use lapwing_otlp::door::{DoorStats, Refusal};
+use lapwing_siem::Monitor;
+use lapwing_storage::Journal;
+use lapwing_telemetry::{Clock, Signal};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::health::{ArchiveSnapshot, DetectSnapshot, IntakeSnapshot};
+
+/// Share of the journal's budget beyond which the process is not ready.
+const NEARLY_FULL: f64 = 0.9;
+
+/// Everything there is to know about how a pipeline is doing. Cheap to clone; reading never waits.
+#[derive(Clone)]
+pub struct Gauges {
+    /// The journal.
+    pub journal: Journal,
+    /// Spooled sinks.
+    pub sinks: Vec<Monitor>,
+    /// The door; `None` before it opens.
+    pub door: Option<Arc<DoorStats>>,
+    /// Receive.
+    pub intake: watch::Receiver<IntakeSnapshot>,
+    /// Detect.
+    pub detect: watch::Receiver<DetectSnapshot>,
+    /// Archive, if one is kept.
+    pub archive: Option<watch::Receiver<ArchiveSnapshot>>,
+    /// The present.
+    pub clock: Clock,
+}
+
+impl Gauges {
+    /// Gauges of a pipeline of which only the journal is open.
+    pub fn new(journal: Journal, clock: Clock) -> Gauges {
+        let (_, intake) = watch::channel(IntakeSnapshot::default());
+        let (_, detect) = watch::channel(DetectSnapshot::default());
+        Gauges { journal, sinks: Vec::new(), door: None, intake, detect, archive: None, clock }
+    }
+
+    /// Why the process is not ready; empty if it is.
+    pub fn not_ready(&self) -> Vec<&'static str> {
+        let journal = self.journal.stats();
+        let full = journal.bytes as f64 > journal.disk_budget_bytes as f64 * NEARLY_FULL;
+        // A loop drops its end of the watch when it ends.
+        let checks = [
+            (self.intake.has_changed().is_err(), "receive has ended"),
+            (self.detect.has_changed().is_err(), "detect has ended"),
+            (self.archive.as_ref().is_some_and(|a| a.has_changed().is_err()), "archive has ended"),
+            (full, "the journal is nearly full: a reader is far behind"),
+        ];
+        checks.into_iter().filter(|(bad, _)| *bad).map(|(_, reason)| reason).collect()
+    }
+
+    /// The metrics in Prometheus' text format, lag first.
+    pub fn text(&self) -> String {
+        let mut page = Page(String::new());
+        self.log(&mut page);
+        self.door_metrics(&mut page);
+        self.intake_metrics(&mut page);
+        self.detect_metrics(&mut page);
+        self.output_metrics(&mut page);
+        page.0
+    }
+
+    fn log(&self, page: &mut Page) {
+        let journal = self.journal.stats();
+        page.gauge("journal_lag_frames", "Frames that a reader has not committed.");
+        for (consumer, lag) in &journal.lag_frames {
+            page.value("journal_lag_frames", &[("consumer", consumer)], *lag as f64);
+        }
+        let latest = self.detect.borrow().engines.latest.0;
+        let behind = if latest == 0 { 0.0 } else { ((self.clock)().0 - latest).max(0) as f64 / 1e6 };
+        page.one("detect_behind_seconds", "gauge", "Time since the arrival of the last call that detect has seen, or since the log was last said to be quiet.", behind);
+        page.one("journal_bytes", "gauge", "Bytes of the journal.", journal.bytes as f64);
+        page.one(
+            "journal_budget_bytes",
+            "gauge",
+            "Most bytes the journal may hold.",
+            journal.disk_budget_bytes as f64,
+        );
+        page.one("journal_segments", "gauge", "Files of the journal.", journal.segments as f64);
+    }
+
+    fn door_metrics(&self, page: &mut Page) {
+        let Some(door) = &self.door else { return };
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        page.counter("receiver_requests", "Requests, whatever became of them.");
+        page.value("receiver_requests_total", &[("transport", "grpc")], load(&door.grpc_requests));
+        page.value("receiver_requests_total", &[("transport", "http")], load(&door.http_requests));
+        page.total("receiver_accepted_requests", "Requests answered with success.", load(&door.accepted));
+        page.total(
+            "receiver_rejected_items",
+            "Spans and log records left out of accepted requests.",
+            load(&door.rejected_items),
+        );
+        page.counter("receiver_refused_requests", "Requests refused, by reason.");
+        for refusal in Refusal::ALL {
+            page.value(
+                "receiver_refused_requests_total",
+                &[("reason", refusal.name())],
+                door.refused(refusal) as f64,
+            );
+        }
+        page.total("receiver_wire_bytes", "Body bytes as they came over the wire.", load(&door.wire_bytes));
+        page.one(
+            "receiver_in_flight_bytes",
+            "gauge",
+            "Bytes of requests in flight.",
+            load(&door.in_flight_bytes),
+        );
+        page.one(
+            "receiver_in_flight_requests",
+            "gauge",
+            "Requests in flight.",
+            load(&door.in_flight_requests),
+        );
+        page.one("receiver_open_connections", "gauge", "Open connections.", load(&door.open_connections));
+        page.total(
+            "receiver_refused_connections",
+            "Connections refused at the limit.",
+            load(&door.connections_refused),
+        );
+        page.total("receiver_tls_failures", "Failed TLS handshakes.", load(&door.tls_failures));
+    }
+
+    fn intake_metrics(&self, page: &mut Page) {
+        let intake = self.intake.borrow();
+        let decode = &intake.decode;
+        page.counter("receiver_accepted_calls", "Rows decoded, by signal.");
+        for (signal, n) in Signal::ALL.iter().zip(decode.rows_by_signal) {
+            page.value("receiver_accepted_calls_total", &[("signal", signal.as_str())], n as f64);
+        }
+        let counts = [
+            ("decode_without_source", "Calls without a known source.", decode.without_source),
+            ("decode_without_destination", "Calls without a known destination.", decode.without_destination),
+            (
+                "decode_server_spans_unjoined",
+                "Server spans whose caller was not found.",
+                decode.server_spans_unjoined,
+            ),
+            ("decode_values_cut", "Attribute values cut to the limit.", decode.values_cut),
+            ("decode_attributes_dropped", "Attributes beyond the limit.", decode.attributes_dropped),
+            ("decode_malformed_requests", "Requests that could not be read.", decode.requests_malformed),
+        ];
+        for (name, help, n) in counts {
+            page.total(name, help, n as f64);
+        }
+        page.counter("redaction_hits", "Values redacted, by rule.");
+        for (rule, n) in &intake.redactions {
+            page.value("redaction_hits_total", &[("rule", rule)], *n as f64);
+        }
+    }
+
+    fn detect_metrics(&self, page: &mut Page) {
+        let detect = self.detect.borrow();
+        let stats = &detect.engines;
+        page.one("baseline_pairs", "gauge", "Pairs with a baseline.", stats.pairs as f64);
+        page.total("detect_calls", "Calls judged and learned.", stats.calls as f64);
+        page.total(
+            "detect_late_calls",
+            "Calls that came after their window had closed.",
+            stats.late_calls as f64,
+        );
+        page.total(
+            "detect_unattributed_calls",
+            "Calls without source or destination, not judged.",
+            stats.unattributed as f64,
+        );
+        page.total("detect_windows", "Windows closed.", stats.windows_closed as f64);
+        page.total("detect_overflowed_calls", "Calls of pairs beyond the limit.", stats.overflowed as f64);
+        page.counter("findings", "Findings opened, by kind.");
+        for (kind, n) in &stats.findings {
+            page.value("findings_total", &[("kind", kind.as_str())], *n as f64);
+        }
+    }
+
+    fn output_metrics(&self, page: &mut Page) {
+        page.gauge("exporter_spooled_findings", "Findings that wait for a target.");
+        page.counter("exporter_delivered_findings", "Findings that a target has taken.");
+        page.counter("exporter_dead_lettered_findings", "Findings that a target will never take.");
+        page.counter("exporter_retries", "Failed attempts.");
+        page.gauge("exporter_refused", "1 while a target refuses us and an operator must act.");
+        for sink in &self.sinks {
+            let (name, stats) = ([("exporter", sink.name())], sink.stats());
+            page.value("exporter_spooled_findings", &name, stats.spooled as f64);
+            page.value("exporter_delivered_findings_total", &name, stats.delivered as f64);
+            page.value("exporter_dead_lettered_findings_total", &name, stats.dead_lettered as f64);
+            page.value("exporter_retries_total", &name, stats.retries as f64);
+            page.value(
+                "exporter_refused",
+                &name,
+                f64::from(u8::from(stats.state == lapwing_siem::SinkState::Refused)),
+            );
+        }
+        if let Some(archive) = &self.archive {
+            let archive = archive.borrow();
+            page.total("archive_rows", "Calls in closed archive files.", archive.rows as f64);
+            page.total("archive_bytes", "Bytes of closed archive files.", archive.bytes as f64);
+            page.total("archive_files", "Archive files closed.", archive.files as f64);
+            page.total("archive_expired_hours", "Hours deleted by retention.", archive.expired_hours as f64);
+            page.total(
+                "archive_retries",
+                "Attempts that failed for want of disk space.",
+                archive.retries as f64,
+            );
+        }
+    }
+}
+
+/// Prometheus' text format; every name begins with `lapwing_`.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(self.0, "# HELP lapwing_{name} {help}\n# TYPE lapwing_{name} {kind}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) {
+        self.head(name, "gauge", help);
+    }
+
+    fn counter(&mut self, name: &str, help: &str) {
+        self.head(&format!("{name}_total"), "counter", help);
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(k, v)| format!("{k}=\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\"")))
+            .collect();
+        let _infallible = if labels.is_empty() {
+            writeln!(self.0, "lapwing_{name} {value}")
+        } else {
+            writeln!(self.0, "lapwing_{name}{{{}}} {value}", labels.join(","))
+        };
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.head(name, kind, help);
+        self.value(name, &[], value);
+    }
+
+    fn total(&mut self, name: &str, help: &str, value: f64) {
+        self.one(&format!("{name}_total"), "counter", help, value);
+    }
+}
+
+/// Bound listeners that do not serve yet.
+pub(crate) struct Bound {
+    metrics: Option<TcpListener>,
+    health: Option<TcpListener>,
+}
+
+/// The running endpoints.
+pub(crate) struct Servers(Vec<JoinHandle<io::Result<()>>>);
+
+impl Servers {
+    pub(crate) async fn bind(metrics: Option<SocketAddr>, health: Option<SocketAddr>) -> io::Result<Bound> {
+        Ok(Bound { metrics: bind("metrics", metrics).await?, health: bind("health", health).await? })
+    }
+
+    pub(crate) fn stop(self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Bound {
+    pub(crate) fn serve(self, gauges: Gauges) -> Servers {
+        let metrics = Router::new().route("/metrics", get(metrics_page)).with_state(gauges.clone());
+        let health = Router::new()
+            .route("/livez", get(|| async { "alive\n" }))
+            .route("/readyz", get(ready))
+            .route("/", get(ready))
+            .with_state(gauges);
+        let routers = [(self.metrics, metrics), (self.health, health)];
+        let servers = routers.into_iter().filter_map(|(listener, router)| {
+            listener.map(|listener| tokio::spawn(async move { axum::serve(listener, router).await }))
+        });
+        Servers(servers.collect())
+    }
+}
+
+async fn bind(what: &str, address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    TcpListener::bind(address)
+        .await
+        .map(Some)
+        .map_err(|e| io::Error::new(e.kind(), format!("{what} on {address}: {e}")))
+}
+
+async fn metrics_page(State(gauges): State<Gauges>) -> ([(header::HeaderName, &'static str); 1], String) {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gauges.text())
+}
+
+async fn ready(State(gauges): State<Gauges>) -> (StatusCode, String) {
+    let reasons = gauges.not_ready();
+    if reasons.is_empty() {
+        (StatusCode::OK, "ready\n".into())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; ")))
+    }
+}

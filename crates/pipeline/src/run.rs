@@ -1,0 +1,357 @@
+//! Start right to left, supervise, drain left to right.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_kafka::{Encoding, FindingsTopic, FindingsTopicSettings, Mechanism, Sasl, Secret, Tls};
+use lapwing_otlp::door::{self, Door};
+use lapwing_redaction::Rules;
+use lapwing_siem::{
+    Context, FileSettings, FileSink, Format, SpoolSettings, StdoutSink, SyslogSettings, SyslogSink, spool,
+};
+use lapwing_storage::{Archive, Journal, state};
+use lapwing_telemetry::{Clock, FindingSink};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::StageError;
+use crate::archive::{ArchivePlan, archive};
+use crate::config::{KafkaExporter, Problem};
+use crate::detect::{Memory, detect};
+use crate::engines::Engines;
+use crate::health::Beat;
+use crate::intake::Intake;
+use crate::metrics::{self, Gauges};
+use crate::outbox::Outbox;
+use crate::receive::{Changing, ReceiveSettings, receive};
+use crate::settings::Settings;
+
+/// Calls with `received_at` older than this are all in the log: the time between stamping a call and its
+/// frame being durable, with much to spare.
+const QUIET_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a pipeline did not start. *Broken*: an operator must act.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct StartError {
+    /// What happened, with the place.
+    pub reason: String,
+    /// Whether it may pass by itself (a port in use, a broker away): exit code 75 and not 1.
+    pub temporary: bool,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    door: Door,
+    stages: Vec<Stage>,
+    shutdown_timeout: Duration,
+    inventory: watch::Sender<Arc<lapwing_otlp::Inventory>>,
+    rules: watch::Sender<Arc<Rules>>,
+    settings: Settings,
+    /// Everything there is to know about how it is doing.
+    pub gauges: Gauges,
+    server: metrics::Servers,
+}
+
+/// One loop on its own thread.
+struct Stage {
+    name: &'static str,
+    ended: oneshot::Receiver<Result<(), StageError>>,
+}
+
+impl Pipeline {
+    /// Starts sinks, log, archive, detect and, last, the door. `clock` is where the present comes from;
+    /// `tells_quiet` is false only where the clock is a recording's and stands still between its calls.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever had been started has ended again.
+    pub async fn start(settings: Settings, clock: Clock, tells_quiet: bool) -> Result<Pipeline, StartError> {
+        let outbox = sinks(&settings, &clock).await?;
+        let (writer, journal) = Journal::open(settings.journal.clone()).map_err(broken)?;
+        let quiet = tells_quiet.then(|| (clock.clone(), QUIET_GRACE));
+        let mut stages = Vec::new();
+        let mut gauges = Gauges {
+            journal: journal.clone(),
+            sinks: outbox.monitors(),
+            ..Gauges::new(journal.clone(), clock.clone())
+        };
+
+        if let Some(archive_settings) = &settings.archive {
+            let files = Archive::open(archive_settings.clone()).map_err(broken)?;
+            let mut reader = journal.reader("archive", None).map_err(broken)?;
+            if let Some(after) = files.resume_after() {
+                reader.resume_after(Some(after)).map_err(broken)?;
+            }
+            let plan = ArchivePlan {
+                directory: archive_settings.dir.clone(),
+                roll: settings.roll_interval,
+                retention: settings.retention,
+                check: settings.retention_interval,
+            };
+            let (beat, seen) = Beat::new();
+            gauges.archive = Some(seen);
+            stages.push(stage("archive", archive(reader, files, plan, clock.clone(), beat))?);
+        }
+
+        let engines = restored(&settings)?;
+        let mut reader = journal.reader("detect", quiet).map_err(broken)?;
+        if let Some(after) = engines.offset() {
+            reader.resume_after(Some(after)).map_err(broken)?;
+        }
+        let memory = Memory { file: settings.state_file(), every: settings.save_interval };
+        let (beat, seen) = Beat::new();
+        gauges.detect = seen;
+        stages.push(stage("detect", detect(reader, engines, outbox, memory, beat))?);
+
+        let inventory =
+            Arc::new(settings.read_inventory().map_err(|reason| StartError { reason, temporary: false })?);
+        let intake = Intake::new(&settings.intake, inventory.clone());
+        let (inventory, inventory_seen) = watch::channel(inventory);
+        let (rules, rules_seen) = watch::channel(settings.intake.rules.clone());
+        let server = metrics::Servers::bind(settings.metrics, settings.health)
+            .await
+            .map_err(|e| StartError { reason: e.to_string(), temporary: true })?;
+        let (door, arrivals) = door::open(settings.door.clone()).await.map_err(|e| StartError {
+            temporary: matches!(e, door::DoorError::PortBusy { .. }),
+            reason: StageError::new("door", &e).reason,
+        })?;
+        gauges.door = Some(door.stats().clone());
+        let receiving = ReceiveSettings {
+            gather: settings.gather.0,
+            gather_bytes: settings.gather.1,
+            retry_after: settings.door.retry_after,
+        };
+        let changing = Changing { inventory: inventory_seen, rules: rules_seen };
+        let (beat, seen) = Beat::new();
+        gauges.intake = seen;
+        stages.push(stage("receive", receive(arrivals, intake, changing, writer, receiving, clock, beat))?);
+        let server = server.serve(gauges.clone());
+        Ok(Pipeline {
+            door,
+            stages,
+            shutdown_timeout: settings.shutdown_timeout,
+            inventory,
+            rules,
+            settings,
+            gauges,
+            server,
+        })
+    }
+
+    /// Where OTLP/gRPC is served.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.door.grpc_address()
+    }
+
+    /// Where OTLP/HTTP is served.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.door.http_address()
+    }
+
+    /// Resolves when a loop ends unasked: with what it said. Looks at the inventory's file meanwhile.
+    pub async fn watch(&mut self) -> StageError {
+        let mut seen = modified(self.settings.inventory.0.as_ref());
+        loop {
+            tokio::select! {
+                ended = any_end(&mut self.stages) => return ended,
+                () = tokio::time::sleep(self.settings.inventory.1) => {
+                    let now = modified(self.settings.inventory.0.as_ref());
+                    if now != seen {
+                        seen = now;
+                        self.reload_inventory();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads rules and inventory anew. What is invalid changes nothing and is logged with the reason.
+    pub fn reload(&self) {
+        match self.settings.read_rules() {
+            Ok(rules) => {
+                self.rules.send_replace(rules);
+                tracing::info!("redaction rules are reloaded");
+            }
+            Err(problems) => problems
+                .iter()
+                .for_each(|p: &Problem| tracing::error!(problem = %p, "redaction rules stay as they were")),
+        }
+        self.reload_inventory();
+    }
+
+    fn reload_inventory(&self) {
+        match self.settings.read_inventory() {
+            Ok(inventory) => {
+                tracing::info!(services = inventory.services(), "the inventory is reloaded");
+                self.inventory.send_replace(Arc::new(inventory));
+            }
+            Err(reason) => tracing::error!(reason, "the inventory stays as it was"),
+        }
+    }
+
+    /// Drains: the door refuses new work, what it let in is answered, the log ends, detect flushes and saves,
+    /// archive closes its file. What misses the deadline is named; nothing is lost, it is in the log.
+    ///
+    /// # Errors
+    /// The first loop that failed or missed the deadline.
+    pub async fn drain(self) -> Result<(), StageError> {
+        self.door.refuse();
+        let deadline = self.shutdown_timeout;
+        let drained = timeout(deadline, async {
+            let cut = self.door.close(deadline / 2).await;
+            if cut > 0 {
+                tracing::warn!(connections = cut, "cut connections that did not end in time");
+            }
+            let mut first = Ok(());
+            for stage in self.stages {
+                let result = stage.ended.await.unwrap_or_else(|_| Err(panicked(stage.name)));
+                first = first.and(result);
+            }
+            first
+        });
+        let result = drained.await.unwrap_or_else(|_| {
+            Err(StageError {
+                stage: "drain",
+                reason: format!(
+                    "not finished within {} s; the rest follows after the next start",
+                    deadline.as_secs()
+                ),
+            })
+        });
+        self.server.stop();
+        result
+    }
+}
+
+/// Resolves with the first stage that ends.
+async fn any_end(stages: &mut [Stage]) -> StageError {
+    std::future::poll_fn(|context| {
+        for stage in &mut *stages {
+            if let std::task::Poll::Ready(ended) = std::pin::Pin::new(&mut stage.ended).poll(context) {
+                return std::task::Poll::Ready(match ended {
+                    Ok(Err(error)) => error,
+                    Ok(Ok(())) => StageError { stage: stage.name, reason: "ended unasked".into() },
+                    Err(_) => panicked(stage.name),
+                });
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// Runs a loop on a plain thread of its name, so that its CPU work starves no I/O.
+fn stage(
+    name: &'static str,
+    work: impl Future<Output = Result<(), StageError>> + Send + 'static,
+) -> Result<Stage, StartError> {
+    let (done, ended) = oneshot::channel();
+    let runtime = Handle::current();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || drop(done.send(runtime.block_on(work))))
+        .map_err(|e| StartError { reason: format!("thread {name}: {e}"), temporary: true })?;
+    Ok(Stage { name, ended })
+}
+
+fn restored(settings: &Settings) -> Result<Engines, StartError> {
+    let file = settings.state_file();
+    let partitions = settings.intake.partitions;
+    let (detection, model) = (&settings.detection, settings.model.as_ref());
+    match state::load(&file).map_err(broken)? {
+        None => Ok(Engines::new(partitions, detection, model)),
+        Some(saved) => Engines::restore(partitions, detection, model, &saved).map_err(|reason| StartError {
+            reason: format!("state file `{}`: {reason}", file.display()),
+            temporary: false,
+        }),
+    }
+}
+
+async fn sinks(settings: &Settings, clock: &Clock) -> Result<Outbox, StartError> {
+    let exporters = &settings.exporters;
+    let mut outbox = Outbox::default();
+    if let Some(file) = &exporters.file {
+        let path =
+            file.path.as_ref().map_or_else(|| settings.data_dir.join("findings.ndjson"), PathBuf::from);
+        let open = FileSink::open(FileSettings {
+            name: "file".into(),
+            path: path.clone(),
+            format: Format::Native,
+            rotation: None,
+        });
+        outbox.add(Box::new(open.map_err(|e| StartError {
+            reason: format!("findings file `{}`: {e}", path.display()),
+            temporary: false,
+        })?));
+    }
+    if exporters.stdout {
+        outbox.add(Box::new(StdoutSink::new("stdout", Format::Native)));
+    }
+    let mut spooled = |name: &str, target: Box<dyn FindingSink>| -> Result<(), StartError> {
+        let folder = settings.data_dir.join("spool").join(name);
+        let spool_settings =
+            SpoolSettings { budget_bytes: exporters.spool_budget.0, ..SpoolSettings::new(folder) };
+        let (sink, reader) = spool::open(name, &spool_settings, clock.clone()).map_err(broken)?;
+        outbox.add_spooled(sink, reader, target);
+        Ok(())
+    };
+    if let Some(kafka) = &exporters.kafka {
+        let topic =
+            FindingsTopic::connect(topic_settings(kafka), Encoding::native()).await.map_err(broken)?;
+        spooled("kafka", Box::new(topic))?;
+    }
+    if let Some(syslog) = &exporters.syslog {
+        let context = Context {
+            product_version: env!("CARGO_PKG_VERSION").into(),
+            hostname: syslog.hostname.clone(),
+            process_id: std::process::id(),
+            runbook_url: None,
+        };
+        spooled(
+            "syslog",
+            Box::new(SyslogSink::new(SyslogSettings::new("syslog", &syslog.endpoint), context)),
+        )?;
+    }
+    Ok(outbox)
+}
+
+fn topic_settings(kafka: &KafkaExporter) -> FindingsTopicSettings {
+    let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
+    let tls = kafka.tls.as_ref().map(|tls| Tls {
+        ca_file: path(&tls.ca_file),
+        cert_file: path(&tls.cert_file),
+        key_file: path(&tls.key_file),
+        key_password: None,
+    });
+    let sasl = kafka.sasl.as_ref().map(|sasl| Sasl {
+        mechanism: match sasl.mechanism {
+            crate::config::SaslMechanism::Plain => Mechanism::Plain,
+            crate::config::SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+            crate::config::SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+        },
+        username: sasl.username.clone(),
+        password: Secret(sasl.password.clone()),
+    });
+    FindingsTopicSettings {
+        tls,
+        sasl,
+        delivery_timeout: kafka.delivery_timeout.0,
+        ..FindingsTopicSettings::new("kafka", kafka.brokers.clone(), kafka.topic.clone())
+    }
+}
+
+fn modified(path: Option<&PathBuf>) -> Option<std::time::SystemTime> {
+    fs::metadata(path?).and_then(|m| m.modified()).ok()
+}
+
+fn panicked(stage: &'static str) -> StageError {
+    StageError { stage, reason: "its thread panicked".into() }
+}
+
+fn broken<E: std::error::Error>(error: E) -> StartError {
+    StartError { reason: StageError::new("start", &error).reason, temporary: false }
+}
