@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use lapwing_telemetry::EventTime;
-
 use crate::backtest::Report;
 use crate::fit::Fitted;
 
@@ -14,12 +12,6 @@ pub struct Card {
     pub data_hash: String,
     /// The recordings in words, for example their names.
     pub data: String,
-    /// The first event time used.
-    pub from: EventTime,
-    /// The last event time used.
-    pub to: EventTime,
-    /// How many pairs the rows come from.
-    pub pairs: usize,
     /// Hash of the detector settings in force when the rows were collected.
     pub settings_hash: String,
     /// Version of the program that fitted it.
@@ -40,23 +32,24 @@ impl Card {
         };
         line(format_args!("# Model `{}`, version {version}\n", model.name));
         line(format_args!(
-            "Principal components of {} features of a window of a pair. A window is unusual if it lies far off\n\
-             the {} directions in which ordinary windows vary.\n",
+            "Principal components of {} features of a window of {} s of a pair. A window is unusual if it lies far\n\
+             from the ordinary ones, along or off the {} directions in which those vary. A score of 1 is typical.\n",
             model.features.len(),
+            model.window_s,
             fitted.explained.len(),
         ));
         line(format_args!("## Data\n"));
         line(format_args!("| | |\n|---|---|"));
         line(format_args!("| recordings | {} |", self.data));
         line(format_args!("| SHA-256 | `{}` |", self.data_hash));
-        line(format_args!("| time | {} to {} |", self.from, self.to));
-        line(format_args!("| pairs | {} |", self.pairs));
-        line(format_args!("| windows | {} seen, {} used |", fitted.rows_seen, fitted.rows_used));
+        line(format_args!("| time | {} to {} |", fitted.from, fitted.to));
+        line(format_args!("| pairs | {} |", fitted.pairs));
+        line(format_args!("| windows | {} seen, {} used |", fitted.rows_seen, model.trained_rows));
         line(format_args!("| windows left out, a feature not finite | {} |", fitted.rows_not_finite));
         line(format_args!("| settings | `{}` |", self.settings_hash));
         line(format_args!("| fitted by | {} |", self.fitted_by));
         line(format_args!("\n## Features (version {})\n", model.feature_version));
-        line(format_args!("| feature | mean | standard deviation |\n|---|---:|---:|"));
+        line(format_args!("| feature | mean | scale |\n|---|---:|---:|"));
         for ((name, mean), scale) in model.features.iter().zip(&model.mean).zip(&model.scale) {
             line(format_args!("| {name} | {mean:.4} | {scale:.4} |"));
         }
@@ -95,7 +88,5 @@ const WEAKNESSES: &[&str] = &[
     "It knows the mesh it was fitted on. In another, with other rhythms or windows, fit anew.",
     "It takes its data for ordinary: an incident among the training windows widens what it lets pass.",
     "It says that a window is unlike the others, not what is wrong with it.",
-    "What is unusual along a kept direction alone, such as more of everything, scores low: the detectors of \
-     volume, latency and errors are there for that.",
     "Windows with few calls vary by chance; their scores say little.",
 ];

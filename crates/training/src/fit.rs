@@ -1,35 +1,33 @@
 //! From feature rows to the numbers of a model: choose rows, scale, find components, set the threshold.
 
+use std::time::Duration;
+
+use lapwing_detection::features::N;
+use lapwing_detection::{FEATURE_VERSION, FEATURES, FeatureRow, Model};
+use lapwing_telemetry::EventTime;
 use ndarray::Array2;
-use serde::{Deserialize, Serialize};
 
 use crate::principal::{Principal, principal};
 use crate::sample::RowSample;
 
-/// One closed window of a pair, as features.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    /// What names the row among all rows: the pair's names and the window's start. It decides whether the row
-    /// is chosen when there are too many.
-    pub key: &'a [&'a [u8]],
-    /// The values of its features, in the order of their names.
-    pub values: &'a [f32],
-}
-
-/// The fitted numbers, and all that a card says of how they came about.
+/// A fitted model, and all that a card says of how it came about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
-    /// What goes into `model.json`.
-    pub model: Numbers,
+    /// The model; its version is 0 until it is saved.
+    pub model: Model,
     /// The share of the total variance along each component.
     pub explained: Vec<f64>,
+    /// The start of the first window offered.
+    pub from: EventTime,
+    /// The end of the last window offered.
+    pub to: EventTime,
+    /// Pairs that the windows offered tell of.
+    pub pairs: usize,
     /// Windows offered.
     pub rows_seen: u64,
     /// Windows left out because a feature was not a finite number.
     pub rows_not_finite: u64,
-    /// Windows that the numbers were fitted on.
-    pub rows_used: usize,
-    /// Scores of these windows: share of windows, and the score they do not exceed.
+    /// Scores of the windows it was fitted on: share of windows, and the score they do not exceed.
     pub score_quantiles: Vec<(f64, f64)>,
     /// The share of windows that the threshold was set by.
     pub quantile: f64,
@@ -37,123 +35,101 @@ pub struct Fitted {
     pub margin: f64,
 }
 
-/// A model in plain numbers: how far from ordinary is a window of a pair?
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Numbers {
-    /// The model's name.
-    pub name: String,
-    /// The version of the features it was fitted with; features of another version mean something else.
-    pub feature_version: u32,
-    /// The features, in order.
-    pub features: Vec<String>,
-    /// Mean of each feature.
-    pub mean: Vec<f64>,
-    /// Standard deviation of each feature; 1 for one that never varied.
-    pub scale: Vec<f64>,
-    /// Orthonormal directions in which ordinary windows vary, one weight per feature each.
-    pub components: Vec<Vec<f64>>,
-    /// Windows with a higher score are unusual.
-    pub threshold: f64,
-}
-
-impl Numbers {
-    /// The score of a window: how far it lies from everything that the components can explain, as the root mean
-    /// square over the features, in standard deviations. The square times the number of features is the
-    /// Q statistic of Jackson and Mudholkar (Technometrics 21, 1979).
-    pub fn score(&self, values: &[f32]) -> f64 {
-        let scaled: Vec<f64> = values
-            .iter()
-            .zip(&self.mean)
-            .zip(&self.scale)
-            .map(|((x, mean), scale)| (f64::from(*x) - mean) / scale)
-            .collect();
-        let mut rest = scaled.clone();
-        for component in &self.components {
-            let along: f64 = component.iter().zip(&scaled).map(|(c, z)| c * z).sum();
-            for (rest, c) in rest.iter_mut().zip(component) {
-                *rest -= along * c;
-            }
-        }
-        (rest.iter().map(|x| x * x).sum::<f64>() / rest.len().max(1) as f64).sqrt()
+/// Fits a model to rows that are all at hand; see [`Fitter`] for more than memory holds.
+pub fn fit(rows: &[FeatureRow], options: FitOptions) -> Result<Fitted, TrainError> {
+    let mut fitter = Fitter::new(options)?;
+    for row in rows {
+        fitter.offer(row);
     }
+    fitter.fit()
 }
 
 /// Collects rows in bounded memory, then fits.
 #[derive(Clone, Debug)]
 pub struct Fitter {
     options: FitOptions,
-    feature_version: u32,
-    features: Vec<String>,
     sample: RowSample,
 }
 
 impl Fitter {
-    /// Makes a fitter for features of these names.
-    pub fn new(options: FitOptions, feature_version: u32, features: &[&str]) -> Result<Fitter, TrainError> {
+    /// Makes a fitter that has seen no rows.
+    pub fn new(options: FitOptions) -> Result<Fitter, TrainError> {
         options.check()?;
-        let features = features.iter().map(|&name| name.to_owned()).collect();
-        Ok(Fitter { sample: RowSample::new(options.max_rows), options, feature_version, features })
+        Ok(Fitter { sample: RowSample::new(options.max_rows), options })
     }
 
-    /// Offers a row; one whose values are not as many as the features is not finite somewhere, and counted so.
-    pub fn offer(&mut self, row: Row<'_>) {
-        self.sample.offer(row.key, row.values, self.features.len());
+    /// Offers a row. Rows may come in any order.
+    pub fn offer(&mut self, row: &FeatureRow) {
+        self.sample.offer(row);
     }
 
-    /// Fits the numbers to the rows.
+    /// Fits a model to the rows.
     pub fn fit(self) -> Result<Fitted, TrainError> {
-        let (seen, not_finite) = (self.sample.seen, self.sample.not_finite);
-        let rows = self.sample.into_matrix(self.features.len());
-        if rows.nrows() < MIN_ROWS {
-            return Err(TrainError::TooFewRows { usable: rows.nrows(), seen, not_finite });
+        let (sample, options) = (self.sample, self.options);
+        let (seen, not_finite) = (sample.seen, sample.not_finite);
+        let (from, to, pairs) = (sample.first, sample.last.plus(options.window), sample.pairs.len());
+        let rows = sample.into_rows();
+        let n_rows = rows.len();
+        if n_rows < MIN_ROWS {
+            return Err(TrainError::TooFewRows { usable: n_rows, seen, not_finite });
         }
-        let found = principal(&rows, self.options.explained)
-            .map_err(|error| TrainError::Decompose { rows: rows.nrows(), reason: error.to_string() })?;
-        if found.total_variance == 0.0 {
-            return Err(TrainError::NothingVaries { rows: rows.nrows() });
+        let matrix = Array2::from_shape_fn((n_rows, N), |(row, feature)| f64::from(rows[row][feature]));
+        let found = principal(&matrix, options.explained, LEAST_SCALE)
+            .map_err(|error| TrainError::Decompose { rows: n_rows, reason: error.to_string() })?;
+        if found.n_varying == 0 {
+            return Err(TrainError::NothingVaries { rows: n_rows });
         }
-        let mut model = numbers(&found, self.options.name, self.feature_version, self.features);
-        let scores = scores(&model, &rows);
-        model.threshold = quantile(&scores, self.options.quantile) * self.options.margin;
+        let mut model = model_of(&found, &matrix, &options);
+        let mut scores: Vec<f64> = rows.iter().map(|row| model.score(row)).collect();
+        scores.sort_by(f64::total_cmp);
+        model.threshold = quantile(&scores, options.quantile) * options.margin;
+        model.check().map_err(|error| TrainError::Model { reason: error.to_string() })?;
         Ok(Fitted {
             explained: found.explained().into_iter().take(model.components.len()).collect(),
             model,
+            from,
+            to,
+            pairs,
             rows_seen: seen,
             rows_not_finite: not_finite,
-            rows_used: rows.nrows(),
             score_quantiles: [0.5, 0.9, 0.99, 0.999, 1.0]
                 .map(|share| (share, quantile(&scores, share)))
                 .to_vec(),
-            quantile: self.options.quantile,
-            margin: self.options.margin,
+            quantile: options.quantile,
+            margin: options.margin,
         })
     }
 }
 
-/// Keeps one direction at least out of the components: were all kept, every window would be explained.
-fn numbers(found: &Principal, name: String, feature_version: u32, features: Vec<String>) -> Numbers {
-    let n_kept = found.components.nrows().min(found.total_variance as usize - 1);
-    Numbers {
-        name,
-        feature_version,
-        features,
+/// Writes the components down as a model without a threshold.
+fn model_of(found: &Principal, matrix: &Array2<f64>, options: &FitOptions) -> Model {
+    // One direction at least stays outside: the score compares what the components leave unexplained with
+    // what they left of the training rows, which must not be nothing.
+    let n_kept = found.components.nrows().min(found.n_varying - 1);
+    let components = found.components.select(ndarray::Axis(0), &(0..n_kept).collect::<Vec<_>>());
+    let scaled = (matrix - &found.mean) / &found.scale;
+    let residual = &scaled - &scaled.dot(&components.t()).dot(&components);
+    Model {
+        name: options.name.clone(),
+        version: 0,
+        feature_version: FEATURE_VERSION,
+        features: FEATURES.iter().map(|&name| name.to_owned()).collect(),
         mean: found.mean.to_vec(),
         scale: found.scale.to_vec(),
-        components: found.components.rows().into_iter().take(n_kept).map(|row| row.to_vec()).collect(),
+        components: components.rows().into_iter().map(|row| row.to_vec()).collect(),
+        variances: found.variances[..n_kept].to_vec(),
+        residual_variance: residual.mapv(|x| x * x).sum() / matrix.nrows() as f64,
         threshold: f64::INFINITY,
+        window_s: u32::try_from(options.window.as_secs()).unwrap_or(u32::MAX),
+        trained_rows: matrix.nrows() as u64,
     }
 }
 
-/// The scores of the training rows, lowest first.
-fn scores(model: &Numbers, rows: &Array2<f64>) -> Vec<f64> {
-    // The rows came as f32, so nothing is lost on the way back.
-    let score =
-        |row: ndarray::ArrayView1<'_, f64>| model.score(&row.iter().map(|x| *x as f32).collect::<Vec<_>>());
-    let mut scores: Vec<f64> = rows.rows().into_iter().map(score).collect();
-    scores.sort_by(f64::total_cmp);
-    scores
-}
+/// The least scale of a feature. Features are shares under a square root and logarithms of ratios: 0.1 is one
+/// failure in a hundred where there were none, or a tenth more than usual. A feature that never moved in
+/// training then counts when it moves by that, and one that moved by less does not turn every tremor into
+/// news.
+const LEAST_SCALE: f64 = 0.1;
 
 /// The smallest of the sorted values that `share` of them do not exceed (the inverse of the empirical
 /// distribution: type 1 of Hyndman and Fan, The American Statistician 50, 1996).
@@ -167,6 +143,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 pub struct FitOptions {
     /// The model's name: the folder below `models`.
     pub name: String,
+    /// Length of the windows that the rows tell of; whole seconds, at least one.
+    pub window: Duration,
     /// The most rows a matrix is made of; of more, so many are chosen. Bounds memory at some tens of bytes a
     /// feature and row.
     pub max_rows: usize,
@@ -182,8 +160,15 @@ impl FitOptions {
     /// The usual options for a model of that name: components for 0.95 of the variance, and a threshold a
     /// quarter above what 0.999 of the training windows score, so that chance passes it less than once in a
     /// thousand windows. 50 000 rows leave 50 windows above that quantile, enough to place it.
-    pub fn named(name: &str) -> FitOptions {
-        FitOptions { name: name.to_owned(), max_rows: 50_000, explained: 0.95, quantile: 0.999, margin: 1.25 }
+    pub fn named(name: &str, window: Duration) -> FitOptions {
+        FitOptions {
+            name: name.to_owned(),
+            window,
+            max_rows: 50_000,
+            explained: 0.95,
+            quantile: 0.999,
+            margin: 1.25,
+        }
     }
 
     fn check(&self) -> Result<(), TrainError> {
@@ -197,6 +182,9 @@ impl FitOptions {
         }
         if !(self.margin >= 1.0 && self.margin.is_finite()) {
             return wrong("margin", "must be 1 or more");
+        }
+        if self.window.as_secs() == 0 {
+            return wrong("window", "must be a second or more");
         }
         if self.max_rows < MIN_ROWS {
             return wrong("max_rows", "must be 100 or more");
@@ -243,6 +231,12 @@ pub enum TrainError {
         /// Rows that were used.
         rows: usize,
         /// What it said.
+        reason: String,
+    },
+    /// The fitted numbers are no model that detection accepts: the rows are too alike.
+    #[error("make a model of the fitted numbers: {reason}")]
+    Model {
+        /// Why not.
         reason: String,
     },
 }

@@ -18,7 +18,7 @@ mod store;
 
 pub use backtest::{Report, Revision, score};
 pub use card::Card;
-pub use fit::{FitOptions, Fitted, Fitter, Numbers, Row, TrainError};
+pub use fit::{FitOptions, Fitted, Fitter, TrainError, fit};
 pub use labels::{Incident, Labels, LabelsError, Timeline, load_labels};
 pub use manifest::{MANIFEST, Manifest, ManifestError, Part, data_hash};
 pub use store::{SaveError, save};

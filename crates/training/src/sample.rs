@@ -1,8 +1,10 @@
 //! A bounded, repeatable choice of feature rows out of however many there are.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
-use ndarray::Array2;
+use lapwing_detection::FeatureRow;
+use lapwing_detection::features::N;
+use lapwing_telemetry::EventTime;
 
 /// Keeps at most `max_rows` rows: those whose keys hash lowest, which is a uniform choice.
 ///
@@ -14,41 +16,54 @@ pub(crate) struct RowSample {
     kept: BinaryHeap<Kept>,
     pub(crate) seen: u64,
     pub(crate) not_finite: u64,
+    /// The earliest and the latest start of a window; the latest is meaningless before the first row.
+    pub(crate) first: EventTime,
+    pub(crate) last: EventTime,
+    /// Hashes of the pairs seen; the engine bounds how many there are.
+    pub(crate) pairs: BTreeSet<u64>,
 }
 
 impl RowSample {
     pub(crate) fn new(max_rows: usize) -> RowSample {
-        RowSample { max_rows, kept: BinaryHeap::new(), seen: 0, not_finite: 0 }
+        RowSample {
+            max_rows,
+            kept: BinaryHeap::new(),
+            seen: 0,
+            not_finite: 0,
+            first: EventTime(i64::MAX),
+            last: EventTime::MIN,
+            pairs: BTreeSet::new(),
+        }
     }
 
-    /// Offers a row. `key` names it among all rows. A row with a value that is not finite, or without
-    /// one, is left out and counted: one of them would turn every component into nothing.
-    pub(crate) fn offer(&mut self, key: &[&[u8]], values: &[f32], n_features: usize) {
+    /// Offers a row. One with a value that is not finite is left out and counted: it would turn every component
+    /// into nothing.
+    pub(crate) fn offer(&mut self, row: &FeatureRow) {
         self.seen += 1;
-        if values.len() != n_features || !values.iter().all(|value| value.is_finite()) {
+        self.first = self.first.min(row.window_start);
+        self.last = self.last.max(row.window_start);
+        let pair = &row.pair;
+        let names = [&*pair.cluster, &pair.source, &pair.destination].map(str::as_bytes);
+        self.pairs.insert(hash(&names));
+        if !row.features.iter().all(|value| value.is_finite()) {
             self.not_finite += 1;
             return;
         }
-        let hash = hash(key);
+        let [cluster, source, destination] = names;
+        let hash = hash(&[cluster, source, destination, &row.window_start.0.to_be_bytes()]);
+        let offered = Kept { hash, values: row.features };
         if self.kept.len() == self.max_rows {
             match self.kept.peek() {
-                Some(last) if hash < last.hash => drop(self.kept.pop()),
+                Some(last) if offered < *last => drop(self.kept.pop()),
                 _ => return,
             }
         }
-        self.kept.push(Kept { hash, values: values.into() });
+        self.kept.push(offered);
     }
 
-    /// The kept rows as a matrix, in order of their hashes.
-    pub(crate) fn into_matrix(self, n_features: usize) -> Array2<f64> {
-        let rows = self.kept.into_sorted_vec();
-        let mut matrix = Array2::zeros((rows.len(), n_features));
-        for (mut to, from) in matrix.rows_mut().into_iter().zip(rows) {
-            for (to, from) in to.iter_mut().zip(&*from.values) {
-                *to = f64::from(*from);
-            }
-        }
-        matrix
+    /// The kept rows, in order of their hashes.
+    pub(crate) fn into_rows(self) -> Vec<[f32; N]> {
+        self.kept.into_sorted_vec().into_iter().map(|kept| kept.values).collect()
     }
 }
 
@@ -69,7 +84,7 @@ fn hash(key: &[&[u8]]) -> u64 {
 #[derive(Clone, Debug)]
 struct Kept {
     hash: u64,
-    values: Box<[f32]>,
+    values: [f32; N],
 }
 
 impl Kept {
@@ -100,42 +115,57 @@ impl Ord for Kept {
 
 #[cfg(test)]
 mod tests {
+    use lapwing_telemetry::Pair;
+
     use super::*;
 
-    fn sample(order: impl Iterator<Item = u16>, max_rows: usize) -> Array2<f64> {
+    fn row(n: u16, values: [f32; N]) -> FeatureRow {
+        let pair = Pair::new("c", "a/x", &format!("b/{}", n % 7));
+        FeatureRow { pair, window_start: EventTime(i64::from(n / 7) * 600_000_000), features: values }
+    }
+
+    fn sample(order: impl Iterator<Item = u16>, max_rows: usize) -> RowSample {
         let mut sample = RowSample::new(max_rows);
         for n in order {
-            sample.offer(&[b"pair", &n.to_be_bytes()], &[f32::from(n), 1.0], 2);
+            sample.offer(&row(n, [f32::from(n); N]));
         }
-        sample.into_matrix(2)
+        sample
     }
 
     #[test]
     fn the_choice_is_bounded_and_does_not_depend_on_the_order() {
-        let forward = sample(0..10_000, 500);
-        assert_eq!(forward.dim(), (500, 2));
-        assert_eq!(forward, sample((0..10_000).rev(), 500));
-        assert_eq!(sample(0..100, 500).nrows(), 100);
+        let forward = sample(0..10_000, 500).into_rows();
+        assert_eq!(forward.len(), 500);
+        assert_eq!(forward, sample((0..10_000).rev(), 500).into_rows());
+        assert_eq!(sample(0..100, 500).into_rows().len(), 100);
     }
 
     #[test]
     fn the_choice_is_spread_over_all_rows() {
-        let chosen = sample(0..10_000, 1_000);
         let mut tenths = [0; 10];
-        for n in chosen.column(0) {
-            tenths[*n as usize / 1_000] += 1;
+        for row in sample(0..10_000, 1_000).into_rows() {
+            tenths[row[0] as usize / 1_000] += 1;
         }
         assert!(tenths.iter().all(|count| (70..130).contains(count)), "{tenths:?}");
     }
 
     #[test]
+    fn pairs_and_the_time_they_span_are_counted_over_all_rows() {
+        let sample = sample(70..700, 100);
+        assert_eq!((sample.pairs.len(), sample.seen), (7, 630));
+        assert_eq!((sample.first, sample.last), (EventTime(6_000_000_000), EventTime(59_400_000_000)));
+    }
+
+    #[test]
     fn rows_that_are_not_finite_are_left_out_and_counted() {
         let mut sample = RowSample::new(10);
-        sample.offer(&[b"a"], &[1.0, f32::NAN], 2);
-        sample.offer(&[b"b"], &[f32::INFINITY, 1.0], 2);
-        sample.offer(&[b"c"], &[2.0, 1.0], 2);
-        sample.offer(&[b"d"], &[2.0], 2);
-        assert_eq!((sample.seen, sample.not_finite), (4, 3));
-        assert_eq!(sample.into_matrix(2), ndarray::array![[2.0, 1.0]]);
+        for (n, bad) in [(0, f32::NAN), (1, f32::INFINITY)] {
+            let mut values = [1.0; N];
+            values[N - 1] = bad;
+            sample.offer(&row(n, values));
+        }
+        sample.offer(&row(2, [2.0; N]));
+        assert_eq!((sample.seen, sample.not_finite), (3, 2));
+        assert_eq!(sample.into_rows(), [[2.0; N]]);
     }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use lapwing_detection::Model;
+
 use crate::card::Card;
 use crate::fit::Fitted;
 
@@ -45,11 +47,11 @@ pub fn save(models: &Path, fitted: &Fitted, card: &Card) -> Result<PathBuf, Save
         move |source| SaveError::Write { path, source }
     };
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
-    let model = serde_json::to_string_pretty(&fitted.model)? + "\n";
     let mut version = latest_version(&folder).map_err(failed(&folder))? + 1;
     loop {
         let target = folder.join(version.to_string());
         let draft = folder.join(format!(".{version}.{}.draft", std::process::id()));
+        let model = serde_json::to_string_pretty(&Model { version, ..fitted.model.clone() })? + "\n";
         write_whole(&draft, &model, &card.to_markdown(version, fitted)).map_err(failed(&draft))?;
         // A folder is not renamed onto one that has files in it.
         match fs::rename(&draft, &target) {
