@@ -38,6 +38,8 @@ pub(crate) struct Text<'a> {
     pub(crate) field: Option<Meaning>,
     /// Whether that name is a technical one.
     pub(crate) field_is_technical: bool,
+    /// Rules that a word of the text or the field's name may speak for.
+    pub(crate) may: u64,
     /// Rules that are switched off.
     pub(crate) disabled: u64,
 }
@@ -57,6 +59,9 @@ impl Text<'_> {
 
     /// Whether a word that hints at one of `hints` stands shortly before `place`.
     pub(crate) fn near(&self, hints: u64, place: usize) -> bool {
+        if self.may & hints == 0 {
+            return false;
+        }
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + REACH_BYTES >= place);
         near.into_iter().any(|h| h.hints & hints != 0)
@@ -65,6 +70,9 @@ impl Text<'_> {
     /// Whether a value at `place`, which by its form alone could be many things, is `rule`'s: its label
     /// says so or, without a label, a word near by.
     pub(crate) fn says(&self, rule: Rule, place: usize) -> bool {
+        if self.may & rule.bit() == 0 {
+            return false;
+        }
         if self.field.is_some_and(|m| m.rule == rule.id()) {
             return true;
         }

@@ -184,6 +184,14 @@ pub(crate) fn plain(value: &[u8]) -> Cow<'_, [u8]> {
 
 /// What base64 or hexadecimal digits spell, if that is text; `None` otherwise, found out after a few bytes.
 pub(crate) fn spelled_text(token: &[u8]) -> Option<Vec<u8>> {
+    // Four letters are three bytes: most runs are refused here, before memory is asked for.
+    let head = token.get(..4)?;
+    let pair = |i: usize| hex(&head[i..i + 2]).is_some_and(|b| is_text(b as u8));
+    let three = head.iter().try_fold(0u32, |bits, b| Some(bits << 6 | u32::from(sextet(*b)?)))?;
+    let base64_fits = three.to_be_bytes()[1..].iter().all(|b| is_text(*b));
+    if !base64_fits && !(pair(0) && pair(2)) {
+        return None;
+    }
     hexadecimal(token).or_else(|| base64(token))
 }
 
@@ -206,15 +214,7 @@ fn base64(token: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(token.len() * 3 / 4);
     let (mut bits, mut held) = (0u32, 0);
     for byte in token.iter().take_while(|b| **b != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
+        bits = bits << 6 | u32::from(sextet(*byte)?);
         held += 6;
         if held >= 8 {
             held -= 8;
@@ -226,6 +226,17 @@ fn base64(token: &[u8]) -> Option<Vec<u8>> {
         }
     }
     (text.len() >= 6 && std::str::from_utf8(&text).is_ok()).then_some(text)
+}
+
+fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
 }
 
 fn is_text(byte: u8) -> bool {

@@ -3,7 +3,7 @@
 //! Names come in every spelling (`nationalInsuranceNumber`, `ni_number`, `x-nhs-number`, `user.email`), so
 //! a name is folded to lower-case words, and what decides is the longest phrase it ends with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::builtin::Rule;
 
@@ -48,7 +48,7 @@ impl Meaning {
 
 /// Phrases and what they mean, and the words by which text is searched for them.
 pub(crate) struct Keys {
-    phrases: HashMap<String, Option<Meaning>>,
+    phrases: HashMap<String, Option<Meaning>, foldhash::fast::FixedState>,
     /// Words of names from rule files.
     stems: Vec<String>,
 }
@@ -60,7 +60,7 @@ const MAX_WORDS: usize = 16;
 impl Keys {
     /// The phrases of the built-in rules that are not in `disabled`.
     pub(crate) fn builtin(disabled: u64) -> Keys {
-        let mut keys = Keys { phrases: HashMap::new(), stems: Vec::new() };
+        let mut keys = Keys { phrases: HashMap::default(), stems: Vec::new() };
         for (phrase, meaning) in phrases() {
             if meaning.is_none_or(|m| disabled & (1 << m.rule) == 0) {
                 keys.phrases.insert(phrase.replace(' ', ""), meaning);
@@ -119,27 +119,29 @@ impl Keys {
         None
     }
 
-    /// The words by which text is searched for names, with the rules they hint at.
-    pub(crate) fn literals(&self) -> Vec<(String, u64)> {
-        let mut literals: HashMap<String, u64> = HashMap::new();
+    /// The words by which text is searched for names, with the rules they hint at and those whose
+    /// phrases they are part of.
+    pub(crate) fn words(&self) -> Vec<(String, u64, u64)> {
+        let mut words: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (phrase, meaning) in phrases() {
             let Some(meaning) = meaning else { continue };
-            if self.phrases.get(&phrase.replace(' ', "")) != Some(&Some(meaning)) {
+            let joined = phrase.replace(' ', "");
+            if self.phrases.get(&joined) != Some(&Some(meaning)) {
                 continue;
             }
-            let joined = phrase.replace(' ', "");
-            *literals.entry(joined).or_default() |= 1 << meaning.rule;
+            let bit = 1 << meaning.rule;
+            let entry = words.entry(joined).or_default();
+            *entry = (entry.0 | bit, entry.1 | bit);
             // `date` finds `date of birth`, but does not hint at it.
             let stem = stem(phrase);
             let alone = self.meaning(stem.as_bytes()).is_some_and(|m| m.rule == meaning.rule);
-            *literals.entry(stem.to_owned()).or_default() |= if alone { 1 << meaning.rule } else { 0 };
+            let entry = words.entry(stem.to_owned()).or_default();
+            *entry = (entry.0 | if alone { bit } else { 0 }, entry.1 | bit);
         }
         for stem in self.stems.iter().filter(|s| !s.is_empty()) {
-            literals.entry(stem.clone()).or_default();
+            words.entry(stem.clone()).or_default();
         }
-        let mut literals: Vec<(String, u64)> = literals.into_iter().collect();
-        literals.sort();
-        literals
+        words.into_iter().map(|(word, (hints, may))| (word, hints, may)).collect()
     }
 }
 
@@ -341,6 +343,6 @@ mod tests {
         keys.exempt("email");
         assert_eq!(keys.meaning(b"x-employee-number").map(|m| m.rule), Some(77));
         assert_eq!(keys.meaning(b"user_email"), None);
-        assert!(keys.literals().contains(&("employee".to_owned(), 0)));
+        assert!(keys.words().contains(&("employee".to_owned(), 0, 0)));
     }
 }

@@ -1,49 +1,82 @@
-//! The words that make a text worth a look, found in one pass.
-
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+//! One walk over a text that finds what makes it worth a look: words that name fields or hint at a kind,
+//! runs with digits, marks such as `@`, and whether anything is encoded.
 
 use crate::builtin::Rule;
 use crate::context::{Hit, VERSION};
 use crate::keys::{Keys, Meaning};
 use crate::tokens::TOKENS;
 
-/// What to do where a word stands.
+/// What to do where a word or mark stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Nothing: it only hints.
     Hint,
     /// It may be (part of) the name of a field; with what it means when it stands alone.
     Name(Option<Meaning>),
-    /// A provider's token may begin here.
-    Token(u16),
     /// `@`.
     Mail,
     /// `://`.
     Scheme,
-    /// `eyJ`.
-    Jwt,
-    /// `-----BEGIN`.
+    /// `BEGIN`, as in `-----BEGIN PRIVATE KEY-----`.
     Pem,
-    /// `Bearer `.
+    /// `Bearer`.
     Bearer,
-    /// `Basic `.
+    /// `Basic`.
     Basic,
     /// `VALUES`.
     Insert,
 }
 
 struct Word {
+    text: Box<str>,
     act: Act,
     hints: u64,
-    /// Whether it must be a word of its own (letters around it make it part of another).
-    bounded: bool,
+    /// Rules whose phrases hold the word.
+    may: u64,
 }
 
-/// All words, compiled.
+/// All words, in a table that a hash finds.
 pub(crate) struct Lexicon {
-    automaton: AhoCorasick,
     words: Vec<Word>,
+    /// For each slot the first word with its hash, counted from one; 0 if there is none.
+    slots: Vec<u16>,
+    /// For each word the next one in its slot.
+    next: Vec<u16>,
+    /// For each first byte the tokens that begin with it.
+    tokens: Vec<Vec<u16>>,
 }
+
+/// A run of letters, digits, `-` and `_`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// How many digits it has.
+    pub(crate) digits: u32,
+}
+
+/// What the walk found.
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// Words and marks, in order of where they end.
+    pub(crate) hits: Vec<Hit>,
+    /// Runs with a digit, or long enough to be text in base64.
+    pub(crate) runs: Vec<Run>,
+    /// Tokens that may begin: place and number.
+    pub(crate) tokens: Vec<(u32, u16)>,
+    /// Where JSON web tokens may begin.
+    pub(crate) jwts: Vec<u32>,
+    /// Rules that any word of the text may speak for.
+    pub(crate) may: u64,
+    /// Whether `{` was seen.
+    pub(crate) braces: bool,
+    /// Whether `%`, `\`, `&` or anything outside ASCII was seen.
+    pub(crate) encoded: bool,
+}
+
+/// The shortest run that is tried as base64 or hexadecimal text.
+pub(crate) const SPELLED_BYTES: usize = 12;
+const SLOTS: usize = 1 << 13;
 
 /// Words that only hint, beside those of the names of fields.
 const HINTS: &[(&str, u64)] = &[
@@ -66,7 +99,6 @@ const HINTS: &[(&str, u64)] = &[
     ("registered", Rule::Phone.bit()),
     ("contact", Rule::Phone.bit()),
     ("answering", Rule::Phone.bit()),
-    ("messages to", Rule::Phone.bit()),
     ("hmrc", Rule::Utr.bit() | Rule::Nino.bit()),
     ("taxpayer", Rule::Utr.bit()),
     ("sort", Rule::BankAccount.bit()),
@@ -87,7 +119,6 @@ const HINTS: &[(&str, u64)] = &[
     ("position", Rule::Geo.bit()),
     ("location", Rule::Geo.bit()),
     ("version", VERSION),
-    ("versions", VERSION),
     ("upgrade", VERSION),
     ("upgraded", VERSION),
     ("downgrade", VERSION),
@@ -109,99 +140,229 @@ const HINTS: &[(&str, u64)] = &[
 
 impl Lexicon {
     pub(crate) fn new(keys: &Keys, disabled: u64) -> Lexicon {
-        let mut texts: Vec<String> = Vec::new();
-        let mut words: Vec<Word> = Vec::new();
-        let mut add = |text: &str, act: Act, hints: u64, bounded: bool| {
-            // The same word may name a field and hint: it does both.
-            if let Some(at) = texts.iter().position(|t| t == text) {
-                words[at].hints |= hints;
-                return;
-            }
-            texts.push(text.to_owned());
-            words.push(Word { act, hints: hints & !disabled, bounded });
+        let mut lexicon = Lexicon {
+            // The marks come first, so that they have fixed numbers.
+            words: [Act::Mail, Act::Scheme].map(|act| Word { text: "".into(), act, hints: 0, may: 0 }).into(),
+            slots: vec![0; SLOTS],
+            next: vec![0; 2],
+            tokens: vec![Vec::new(); 256],
         };
-        for (literal, hints) in keys.literals() {
-            let meaning = keys.meaning(literal.as_bytes());
-            add(&literal, Act::Name(meaning), hints, true);
+        for (word, hints, may) in keys.words() {
+            let meaning = keys.meaning(word.as_bytes());
+            lexicon.add(&word, Act::Name(meaning), hints & !disabled, may & !disabled);
         }
-        HINTS.iter().for_each(|(word, hints)| add(word, Act::Hint, *hints, true));
-        // A field called `address` may be a street address; the hint above is for the postcode in it.
-        TOKENS.iter().enumerate().for_each(|(i, t)| add(t.prefix, Act::Token(i as u16), 0, false));
-        for (text, act) in [
-            ("@", Act::Mail),
-            ("://", Act::Scheme),
-            ("eyj", Act::Jwt),
-            ("-----begin", Act::Pem),
-            ("bearer ", Act::Bearer),
-            ("basic ", Act::Basic),
-            ("values", Act::Insert),
-        ] {
-            add(text, act, 0, false);
+        HINTS.iter().for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
+        for (text, act) in [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)] {
+            lexicon.add(text, act, 0, 0);
         }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&texts)
-            .expect("a few hundred short words fit an automaton");
-        Lexicon { automaton, words }
+        for (index, token) in TOKENS.iter().enumerate() {
+            lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
+        }
+        lexicon
     }
 
-    /// The words of `text`, in order of where they end.
-    pub(crate) fn find(&self, text: &[u8], hits: &mut Vec<Hit>) {
-        hits.clear();
-        for found in self.automaton.find_overlapping_iter(text) {
-            let word = &self.words[found.pattern().as_usize()];
-            if word.bounded && !is_word(text, found.start(), found.end()) {
-                continue;
-            }
-            hits.push(Hit {
-                start: found.start() as u32,
-                end: found.end() as u32,
-                word: found.pattern().as_u32() as u16,
-                hints: word.hints,
-            });
+    fn add(&mut self, text: &str, act: Act, hints: u64, may: u64) {
+        // The same word may name a field and hint: it does both.
+        if let Some(word) = self.words.iter_mut().find(|w| &*w.text == text && !text.is_empty()) {
+            word.hints |= hints;
+            word.may |= may;
+            return;
         }
+        let hash = text.bytes().fold(0, step);
+        let slot = slot(hash);
+        self.words.push(Word { text: text.into(), act, hints, may });
+        self.next.push(self.slots[slot]);
+        self.slots[slot] = self.words.len() as u16;
     }
 
     pub(crate) fn act(&self, hit: &Hit) -> Act {
         self.words[usize::from(hit.word)].act
     }
+
+    /// Walks over `text`.
+    pub(crate) fn walk(&self, text: &[u8], walk: &mut Walk) {
+        walk.clear();
+        let mut i = 0;
+        while i < text.len() {
+            match CLASS[usize::from(text[i])] {
+                OTHER => i += 1,
+                MARK => {
+                    self.mark(text, i, walk);
+                    i += 1;
+                }
+                _ => i = self.run(text, i, walk),
+            }
+        }
+    }
+
+    fn mark(&self, text: &[u8], i: usize, walk: &mut Walk) {
+        match text[i] {
+            b'@' => walk.hits.push(Hit { start: i as u32, end: i as u32 + 1, word: 0, hints: 0 }),
+            b':' if text[i..].starts_with(b"://") => {
+                walk.hits.push(Hit { start: i as u32, end: i as u32 + 3, word: 1, hints: 0 });
+            }
+            b':' => {}
+            b'{' => walk.braces = true,
+            _ => walk.encoded = true,
+        }
+    }
+
+    /// A run of letters, digits, `-` and `_`, and the words in it.
+    fn run(&self, text: &[u8], start: usize, walk: &mut Walk) -> usize {
+        let (mut i, mut digits) = (start, 0);
+        while i < text.len() {
+            match CLASS[usize::from(text[i])] {
+                DIGIT => {
+                    digits += 1;
+                    i += 1;
+                }
+                DASH => i += 1,
+                LOWER | UPPER => i = self.word(text, i, walk),
+                _ => break,
+            }
+        }
+        let length = i - start;
+        if digits > 0 || length >= SPELLED_BYTES {
+            walk.runs.push(Run { start: start as u32, end: i as u32, digits });
+        }
+        // Tokens are long, or have a dot early (`SG.…`).
+        if length >= 16 || text.get(i) == Some(&b'.') {
+            let run = &text[start..];
+            for token in &self.tokens[usize::from(text[start])] {
+                if run.starts_with(TOKENS[usize::from(*token)].prefix.as_bytes()) {
+                    walk.tokens.push((start as u32, *token));
+                }
+            }
+            if run.starts_with(b"eyJ") {
+                walk.jwts.push(start as u32);
+            }
+        }
+        i
+    }
+
+    /// A word: letters without a change from small to capital among them.
+    fn word(&self, text: &[u8], start: usize, walk: &mut Walk) -> usize {
+        let mut i = start;
+        let (mut hash, mut before, mut earlier) = (0, 0, 0);
+        let mut small = false;
+        while i < text.len() {
+            match CLASS[usize::from(text[i])] {
+                LOWER => small = true,
+                // `userName` has two words, and so has `HTTPHost`.
+                UPPER if small || (i > start && text.get(i + 1).is_some_and(u8::is_ascii_lowercase)) => break,
+                UPPER => {}
+                _ => break,
+            }
+            (earlier, before) = (before, hash);
+            hash = step(hash, text[i] | 0x20);
+            i += 1;
+        }
+        let found = self.find(text, start, i, hash, walk);
+        if !found && i > start + 3 && text[i - 1] | 0x20 == b's' {
+            // The plural: patients, addresses.
+            let _ = self.find(text, start, i - 1, before, walk)
+                || text[i - 2] | 0x20 == b'e' && self.find(text, start, i - 2, earlier, walk);
+        }
+        i
+    }
+
+    fn find(&self, text: &[u8], start: usize, end: usize, hash: u64, walk: &mut Walk) -> bool {
+        let mut number = self.slots[slot(hash)];
+        while number != 0 {
+            let word = &self.words[usize::from(number) - 1];
+            if word.text.as_bytes().eq_ignore_ascii_case(&text[start..end]) {
+                walk.may |= word.may;
+                walk.hits.push(Hit { start: start as u32, end: end as u32, word: number - 1, hints: word.hints });
+                return true;
+            }
+            number = self.next[usize::from(number) - 1];
+        }
+        false
+    }
 }
 
-/// Whether `start..end` is a word of its own: no letters around it, unless a change of case parts them.
-fn is_word(text: &[u8], start: usize, end: usize) -> bool {
-    let open = start == 0 || {
-        let before = text[start - 1];
-        !before.is_ascii_alphabetic() || (before.is_ascii_lowercase() && text[start].is_ascii_uppercase())
-    };
-    let parted = |at: usize| match text.get(at) {
-        Some(next) => !next.is_ascii_alphabetic() || (next.is_ascii_uppercase() && text[at - 1].is_ascii_lowercase()),
-        None => true,
-    };
-    let plural = match text.get(end..) {
-        Some([b's' | b'S', ..]) => parted(end + 1),
-        Some([b'e', b's', ..]) => parted(end + 2),
-        _ => false,
-    };
-    open && (parted(end) || plural)
+impl Walk {
+    fn clear(&mut self) {
+        self.hits.clear();
+        self.runs.clear();
+        self.tokens.clear();
+        self.jwts.clear();
+        (self.may, self.braces, self.encoded) = (0, false, false);
+    }
+
+    /// Forgets the words in these stretches.
+    pub(crate) fn without(&mut self, spans: &[(usize, usize)]) {
+        for (start, end) in spans {
+            self.hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
+        }
+    }
 }
+
+fn step(hash: u64, byte: u8) -> u64 {
+    hash.rotate_left(7) ^ u64::from(byte)
+}
+
+fn slot(hash: u64) -> usize {
+    // Fibonacci hashing: the golden ratio's bits spread what the steps left near together.
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
+}
+
+const OTHER: u8 = 0;
+const LOWER: u8 = 1;
+const UPPER: u8 = 2;
+const DIGIT: u8 = 3;
+const DASH: u8 = 4;
+const MARK: u8 = 5;
+
+/// What each byte is to the walk.
+const CLASS: [u8; 256] = {
+    let mut class = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        class[byte] = match byte as u8 {
+            b'a'..=b'z' => LOWER,
+            b'A'..=b'Z' => UPPER,
+            b'0'..=b'9' => DIGIT,
+            b'-' | b'_' => DASH,
+            b'@' | b':' | b'{' | b'%' | b'\\' | b'&' | 0x80.. => MARK,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    class
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn walk(text: &str) -> Walk {
+        let mut walk = Walk::default();
+        Lexicon::new(&Keys::builtin(0), 0).walk(text.as_bytes(), &mut walk);
+        walk
+    }
+
     #[test]
     fn words_are_found_in_names_of_every_spelling_and_not_inside_others() {
-        let lexicon = Lexicon::new(&Keys::builtin(0), 0);
         let find = |text: &str| {
-            let mut hits = Vec::new();
-            lexicon.find(text.as_bytes(), &mut hits);
+            let hits = walk(text).hits;
             hits.iter().map(|h| text[h.start as usize..h.end as usize].to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(find("userPassword=1"), ["Password"]);
-        assert_eq!(find("user_phones: 2"), ["phone"]);
+        assert_eq!(find("DB_PASSWORD=1"), ["PASSWORD"]);
+        assert_eq!(find("user_phones: 2 addresses"), ["phone", "address"]);
         assert_eq!(find("company organisation microphone"), Vec::<String>::new());
-        assert_eq!(find("a@b ghp_"), ["@", "ghp_"]);
+        assert_eq!(find("a@b http://x"), ["@", "://"]);
+    }
+
+    #[test]
+    fn runs_and_tokens_are_found_where_they_begin() {
+        let text = "id=7d5f-a1 plain 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 SG.x";
+        let walk = walk(text);
+        let runs: Vec<&str> = walk.runs.iter().map(|r| &text[r.start as usize..r.end as usize]).collect();
+        assert_eq!(runs, ["7d5f-a1", "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"]);
+        let tokens: Vec<&str> = walk.tokens.iter().map(|(_, t)| TOKENS[usize::from(*t)].prefix).collect();
+        assert_eq!(tokens, ["ghp_", "SG."]);
+        assert!(!walk.encoded && !walk.braces);
     }
 }

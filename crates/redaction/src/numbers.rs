@@ -8,38 +8,41 @@ use crate::checks::{self, CardLength};
 use crate::context::{Found, Text};
 use crate::dates::date;
 use crate::documents::{iban, nino, plate, postcode};
+use crate::lexicon::Run;
 use crate::network;
 use crate::phone::{self, Phone};
 use crate::tokens;
 
-/// Adds what the digits of `text` say.
-pub(crate) fn find(text: &Text<'_>, found: &mut Vec<Found>) {
-    let bytes = text.bytes;
-    let mut i = 0;
+/// Adds what the runs with digits in `text` say.
+pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let mut floor = 0;
-    while let Some(step) = bytes[i..].iter().position(u8::is_ascii_digit) {
-        let digit = i + step;
-        let start = digit - bytes[floor..digit].iter().rev().take_while(|b| is_run(**b)).count();
-        let end = digit + bytes[digit..].iter().take_while(|b| is_run(**b)).count();
-        let run = Run { start, end };
-        match run.judge(text) {
-            Some(hit) => {
-                if hit.rule != IGNORED {
-                    found.push(hit);
-                }
-                floor = hit.end;
-                i = hit.end.max(digit + 1);
-            }
-            None => {
-                floor = end;
-                i = end;
-            }
+    for run in runs.iter().filter(|r| r.digits > 0) {
+        let number = Number { start: run.start as usize, end: run.end as usize, digits: run.digits as usize };
+        if number.start < floor {
+            continue;
+        }
+        if let Some(hit) = number.judge(text) {
+            floor = hit.end;
+            found.push(hit);
         }
     }
 }
 
-/// A stretch that is known to be nothing.
-const IGNORED: u16 = u16::MAX;
+/// The same for a text whose words do not matter.
+pub(crate) fn find_alone(text: &Text<'_>, found: &mut Vec<Found>) {
+    let bytes = text.bytes;
+    let mut i = 0;
+    let mut runs = Vec::new();
+    while i < bytes.len() {
+        let length = bytes[i..].iter().take_while(|b| is_run(**b)).count();
+        let digits = bytes[i..i + length].iter().filter(|b| b.is_ascii_digit()).count();
+        if digits > 0 {
+            runs.push(Run { start: i as u32, end: (i + length) as u32, digits: digits as u32 });
+        }
+        i += length.max(1);
+    }
+    find(text, &runs, found);
+}
 
 pub(crate) fn is_run(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
@@ -47,43 +50,60 @@ pub(crate) fn is_run(byte: u8) -> bool {
 
 /// A run of letters, digits, `-` and `_` that holds a digit.
 #[derive(Clone, Copy)]
-struct Run {
+struct Number {
     start: usize,
     end: usize,
+    digits: usize,
 }
 
-impl Run {
+/// Rules that need a word beside a number and are otherwise not tried.
+const SPOKEN_FOR: u64 = Rule::Geo.bit()
+    | Rule::DateOfBirth.bit()
+    | Rule::BankAccount.bit()
+    | Rule::Utr.bit()
+    | Rule::Imei.bit()
+    | Rule::Passport.bit()
+    | Rule::DrivingLicence.bit()
+    | Rule::Postcode.bit()
+    | Rule::Plate.bit()
+    | Rule::Card.bit()
+    | Rule::Nhs.bit()
+    | Rule::Ssn.bit()
+    | Rule::Phone.bit();
+
+impl Number {
     fn judge(self, text: &Text<'_>) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
         if is_uuid(run) {
-            return Some(Found { start: self.start, end: self.end, rule: IGNORED });
+            return None;
         }
-        if let Some((end, rule)) = tokens::unmarked(text.bytes, self.start, self.end) {
+        if run.len() >= 8
+            && let Some((end, rule)) = tokens::unmarked(text.bytes, self.start, self.end)
+        {
             return text.allows(rule).then_some(Found { start: self.start, end, rule: rule.id() });
         }
         if let Some(found) = network::judge(text, self.start, self.end) {
             return Some(found);
         }
         if run[0].is_ascii_digit() {
-            // `HA 800041 B`: the letters stand before a space.
-            let head = &text.bytes[self.start.saturating_sub(3)..self.start];
-            if matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic())
-                && !is_run(text.before(self.start - 3))
-                && let Some(found) = nino(text, self.start - 3)
-            {
-                return Some(found);
-            }
-            self.number(text).or_else(|| self.crypto(text))
+            self.after_letters(text).or_else(|| self.number(text)).or_else(|| self.crypto(text))
         } else {
             self.lettered(text).or_else(|| self.crypto(text))
         }
+    }
+
+    /// `HA 800041 B`: the letters stand before a space.
+    fn after_letters(self, text: &Text<'_>) -> Option<Found> {
+        let head = &text.bytes[self.start.saturating_sub(3)..self.start];
+        let letters = matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+        if letters && !is_run(text.before(self.start - 3)) { nino(text, self.start - 3) } else { None }
     }
 
     /// A run that begins with a digit.
     fn number(self, text: &Text<'_>) -> Option<Found> {
         let before = text.before(self.start);
         let inside_decimal = before == b'.' && self.start >= 2 && text.bytes[self.start - 2].is_ascii_digit();
-        if inside_decimal {
+        if inside_decimal || text.may & SPOKEN_FOR == 0 && !self.may_prove_itself(text) {
             return None;
         }
         let groups = Groups::read(text.bytes, self.start);
@@ -95,7 +115,31 @@ impl Run {
             .or_else(|| ssn(text, &groups))
             .or_else(|| telephone(text, &groups))
             .or_else(|| contextual(text, &groups))
+            .or_else(|| plate(text, self.start))
             .or_else(|| self.zip(text))
+    }
+
+    /// Whether a number that no word speaks for can be anything: long enough alone, or the first of several
+    /// groups, or written as a telephone number.
+    fn may_prove_itself(self, text: &Text<'_>) -> bool {
+        let length = self.end - self.start;
+        let pure = self.digits == length;
+        let grouped = matches!(text.at(self.end), b' ' | b'+' | b'.') && text.at(self.end + 1).is_ascii_digit();
+        let before = text.before(self.start);
+        if matches!(before, b'+' | b'(') {
+            return true;
+        }
+        match length {
+            0..=2 => false,
+            // 0116 496 0149, 943 476 5919, 4111 1111 …, (0116)496…
+            3..=8 if pure => {
+                let zero = text.bytes[self.start] == b'0' && matches!(text.at(self.end), b' ' | b')' | b'+');
+                grouped && text.at(self.end) != b'.' || zero
+            }
+            _ if pure => true,
+            // With `-`: 4111-1111-1111-1111, 002-36-5196, 0116-496-0149.
+            _ => (9..=24).contains(&length) && self.digits >= 9,
+        }
     }
 
     /// A run that begins with a letter.
@@ -209,13 +253,12 @@ struct Groups {
     start: usize,
     /// The one separator between all groups; 0 if there are several kinds, or only one group.
     separator: u8,
-    bytes_end: usize,
 }
 
 impl Groups {
     fn read(bytes: &[u8], start: usize) -> Groups {
         let mut g = Groups {
-            digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0, bytes_end: bytes.len(),
+            digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0,
         };
         let (mut total, mut i, mut mixed) = (0, start, false);
         loop {

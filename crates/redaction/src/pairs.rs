@@ -377,9 +377,10 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
             if let Some((from, to)) = whole(inside, meaning) {
                 found.push(Found { start: start + from, end: start + to, rule: meaning.rule });
             } else if meaning.shape == Shape::Ruled {
-                let alone = Text { bytes: inside, hits: &[], field: Some(meaning), field_is_technical: false, ..*text };
+                let may = if meaning.is_built_in() { 1 << meaning.rule } else { 0 };
+                let alone = Text { bytes: inside, hits: &[], field: Some(meaning), field_is_technical: false, may, ..*text };
                 let first = found.len();
-                crate::numbers::find(&alone, found);
+                crate::numbers::find_alone(&alone, found);
                 found[first..].iter_mut().for_each(|f| (f.start, f.end) = (f.start + start, f.end + start));
             }
         }

@@ -1,10 +1,10 @@
 //! Finds everything in one text that a rule claims.
 
 use crate::builtin::{BUILTINS, Rule};
-use crate::context::{Found, Hit, Text};
+use crate::context::{Found, Text};
 use crate::decode::{self, Decoded};
 use crate::keys::{Keys, Meaning};
-use crate::lexicon::{Act, Lexicon};
+use crate::lexicon::{Act, Lexicon, Run, SPELLED_BYTES, Walk};
 use crate::patterns::Patterns;
 use crate::placeholder::Placeholders;
 use crate::{network, numbers, pairs, tokens, words};
@@ -29,16 +29,14 @@ pub(crate) struct Field {
 /// Memory that scans reuse.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    hits: Vec<Hit>,
-    inner_hits: Vec<Hit>,
+    walk: Walk,
+    inner_walk: Walk,
     pub(crate) found: Vec<Found>,
     placeholders: Vec<(usize, usize)>,
 }
 
 /// How deep text is looked for in base64 inside base64.
 const DEPTH: usize = 2;
-/// The shortest run of letters and digits that is tried as base64 or hexadecimal text.
-const SPELLED_BYTES: usize = 12;
 
 impl Scanner {
     /// Leaves in `scratch.found` what the rules claim of `text`, in order, without overlaps.
@@ -53,25 +51,14 @@ impl Scanner {
         {
             scratch.found.push(Found { start, end, rule: meaning.rule });
         }
-        self.lexicon.find(bytes, &mut scratch.hits);
-        // The word in a placeholder says nothing about what stands beside it.
-        self.placeholders.find(bytes, &mut scratch.placeholders);
-        for (start, end) in &scratch.placeholders {
-            scratch.hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
-        }
-        let decoded = Decoded::of(bytes);
-        self.view(bytes, &scratch.hits, field, decoded.is_none(), DEPTH, &mut scratch.found);
+        self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
+        let decoded = if scratch.walk.encoded { Decoded::of(bytes) } else { None };
+        self.view(bytes, &scratch.walk, field, decoded.is_none(), DEPTH, &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
             let first = scratch.found.len();
-            self.lexicon.find(&decoded.bytes, &mut scratch.inner_hits);
-            if !scratch.placeholders.is_empty() {
-                self.placeholders.find(&decoded.bytes, &mut scratch.placeholders);
-                for (start, end) in &scratch.placeholders {
-                    scratch.inner_hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
-                }
-            }
-            self.view(&decoded.bytes, &scratch.inner_hits, field, true, DEPTH, &mut scratch.found);
+            self.walk(&decoded.bytes, &mut scratch.inner_walk, &mut scratch.placeholders);
+            self.view(&decoded.bytes, &scratch.inner_walk, field, true, DEPTH, &mut scratch.found);
             self.patterns.find(&decoded.bytes, &mut scratch.found);
             for found in &mut scratch.found[first..] {
                 (found.start, found.end) = decoded.original(found.start, found.end);
@@ -82,42 +69,56 @@ impl Scanner {
         }
     }
 
+    fn walk(&self, bytes: &[u8], walk: &mut Walk, placeholders: &mut Vec<(usize, usize)>) {
+        self.lexicon.walk(bytes, walk);
+        if walk.braces {
+            // The word in a placeholder says nothing about what stands beside it.
+            self.placeholders.find(bytes, placeholders);
+            walk.without(placeholders);
+        }
+    }
+
     /// Looks at one reading of the text. `plainly`: nothing hides numbers, so they are looked for here.
-    fn view(&self, bytes: &[u8], hits: &[Hit], field: Field, plainly: bool, depth: usize, found: &mut Vec<Found>) {
+    fn view(&self, bytes: &[u8], walk: &Walk, field: Field, plainly: bool, depth: usize, found: &mut Vec<Found>) {
+        let named = field.meaning.filter(|m| m.is_built_in()).map_or(0, |m| 1 << m.rule);
         let text = Text {
             bytes,
-            hits,
+            hits: &walk.hits,
             keys: &self.keys,
             field: field.meaning,
             field_is_technical: field.technical,
+            may: walk.may | named,
             disabled: self.disabled,
         };
         let mut after = 0;
         let mut mail_taken = usize::MAX;
-        for hit in hits {
+        for hit in &walk.hits {
             let (start, end) = (hit.start as usize, hit.end as usize);
             match self.lexicon.act(hit) {
-                Act::Hint => {}
                 Act::Name(alone) if start >= after => after = self.name(&text, start, end, alone, found),
-                Act::Name(_) => {}
+                Act::Hint | Act::Name(_) => {}
                 Act::Mail if start != mail_taken => network::email(&text, start, found),
                 Act::Mail => {}
-                Act::Scheme => mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken),
-                Act::Token(index) => {
-                    let token = tokens::end_of(usize::from(index), bytes, start);
-                    claim(&text, start, token, found);
+                Act::Scheme => {
+                    claim(&text, text.name_start(start), tokens::webhook(bytes, start), found);
+                    mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken);
                 }
-                Act::Jwt => claim(&text, start, jwt(bytes, start).map(|end| (end, Rule::Jwt)), found),
-                Act::Pem => claim(&text, start, pem(bytes, start).map(|end| (end, Rule::PrivateKey)), found),
-                Act::Bearer => claim(&text, end, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found),
-                Act::Basic => claim(&text, end, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
+                Act::Pem => claim(&text, start.saturating_sub(5), pem(bytes, start).map(|end| (end, Rule::PrivateKey)), found),
+                Act::Bearer => claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found),
+                Act::Basic => claim(&text, end + 1, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
                 Act::Insert => pairs::insert(&text, start, found),
             }
         }
+        for (start, index) in &walk.tokens {
+            claim(&text, *start as usize, tokens::end_of(usize::from(*index), bytes, *start as usize), found);
+        }
+        for start in &walk.jwts {
+            claim(&text, *start as usize, jwt(bytes, *start as usize).map(|end| (end, Rule::Jwt)), found);
+        }
         if plainly {
-            numbers::find(&text, found);
+            numbers::find(&text, &walk.runs, found);
             if depth > 0 {
-                self.spelled(bytes, field, depth, found);
+                self.spelled(bytes, &walk.runs, field, depth, found);
             }
         }
     }
@@ -155,22 +156,33 @@ impl Scanner {
     }
 
     /// Text spelled in base64 or hexadecimal digits: if a rule claims anything in it, the whole run goes.
-    fn spelled(&self, bytes: &[u8], field: Field, depth: usize, found: &mut Vec<Found>) {
-        let mut i = 0;
-        while i < bytes.len() {
-            let run = bytes[i..].iter().take_while(|b| is_base64(**b)).count();
-            if run >= SPELLED_BYTES
-                && let Some(text) = decode::spelled_text(&bytes[i..i + run])
-            {
-                let padding = bytes[i + run..].iter().take(2).take_while(|b| **b == b'=').count();
-                let (mut inner_hits, mut inner) = (Vec::new(), Vec::new());
-                self.lexicon.find(&text, &mut inner_hits);
-                self.view(&text, &inner_hits, field, true, depth - 1, &mut inner);
-                if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
-                    found.push(Found { start: i, end: i + run + padding, rule: first.rule });
-                }
+    fn spelled(&self, bytes: &[u8], runs: &[Run], field: Field, depth: usize, found: &mut Vec<Found>) {
+        let mut done = 0;
+        for run in runs.iter().filter(|r| (r.end - r.start) as usize >= SPELLED_BYTES) {
+            let (start, end) = (run.start as usize, run.end as usize);
+            if start < done {
+                continue;
             }
-            i += run.max(1);
+            done = end;
+            // With `+` and `/`, or the segments of a path.
+            let more = bytes[end..].iter().take_while(|b| is_base64(**b)).count();
+            let text = decode::spelled_text(&bytes[start..end + more]);
+            let (text, end) = match text {
+                Some(text) => (text, end + more),
+                None if more > 0 => match decode::spelled_text(&bytes[start..end]) {
+                    Some(text) => (text, end),
+                    None => continue,
+                },
+                None => continue,
+            };
+            done = end;
+            let (mut walk, mut inner) = (Walk::default(), Vec::new());
+            self.walk(&text, &mut walk, &mut Vec::new());
+            self.view(&text, &walk, field, true, depth - 1, &mut inner);
+            if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
+                let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
+                found.push(Found { start, end: end + padding, rule: first.rule });
+            }
         }
     }
 
@@ -259,9 +271,13 @@ fn jwt(bytes: &[u8], start: usize) -> Option<usize> {
     (first >= 10 && second >= 10 && parts >= 2 && first + second >= 30).then_some(end)
 }
 
-/// Where the private key ends that begins with `-----BEGIN`; to the end of the text if it is cut off.
+/// Where the private key ends that begins with `-----BEGIN`, `start` being where `BEGIN` does; to the end of
+/// the text if it is cut off.
 fn pem(bytes: &[u8], start: usize) -> Option<usize> {
     let head = &bytes[start..bytes.len().min(start + 64)];
+    if !bytes[..start].ends_with(b"-----") {
+        return None;
+    }
     memchr::memmem::find(head, b"PRIVATE KEY")?;
     let Some(end) = memchr::memmem::find(&bytes[start..], b"-----END") else { return Some(bytes.len()) };
     let tail = start + end + 8;
@@ -269,7 +285,9 @@ fn pem(bytes: &[u8], start: usize) -> Option<usize> {
     Some(close.map_or(tail, |c| tail + c + 5))
 }
 
-fn bearer(bytes: &[u8], start: usize) -> Option<usize> {
+/// Where the token ends that follows `Bearer`, which ends at `word`.
+fn bearer(bytes: &[u8], word: usize) -> Option<usize> {
+    let start = after_space(bytes, word)?;
     let token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=%".contains(b);
     let mut length = bytes[start..].iter().take_while(|b| token(b)).count();
     while length > 0 && bytes[start + length - 1] == b'.' {
@@ -280,11 +298,17 @@ fn bearer(bytes: &[u8], start: usize) -> Option<usize> {
     (length >= 8 && digits || length >= 24 && words::is_random(value, 24)).then_some(start + length)
 }
 
-fn basic(bytes: &[u8], start: usize) -> Option<usize> {
+/// Where the credentials end that follow `Basic`, which ends at `word`.
+fn basic(bytes: &[u8], word: usize) -> Option<usize> {
+    let start = after_space(bytes, word)?;
     let length = bytes[start..].iter().take_while(|b| is_base64(**b)).count();
     let padding = bytes[start + length..].iter().take(2).take_while(|b| **b == b'=').count();
     let value = &bytes[start..start + length];
     let text = decode::spelled_text(value);
     let pair = text.is_some_and(|t| t.contains(&b':'));
     (length >= 6 && (pair || padding > 0 && length >= 8)).then_some(start + length + padding)
+}
+
+fn after_space(bytes: &[u8], at: usize) -> Option<usize> {
+    matches!(bytes.get(at), Some(b' ' | b'+')).then_some(at + 1)
 }
