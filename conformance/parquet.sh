@@ -10,10 +10,13 @@ cat >"$WORK/replay.yaml" <<YAML
 data_dir: $WORK/data
 detectors: {window: 10s, learning: 60s}
 YAML
-check "replay archives the recorded mesh" timeout 300 "$LAPWING" replay --input "$ROOT/datasets/mesh/raw" \
-  --config "$WORK/replay.yaml" --inventory "$ROOT/datasets/mesh/inventory.yaml" \
-  --findings "$WORK/findings.ndjson" --archive "$WORK/archive" --format json \
-  >"$WORK/summary.json" 2>"$WORK/replay.log" || tail -n 5 "$WORK/replay.log"
+replay() {
+  timeout 300 "$LAPWING" replay --input "$ROOT/datasets/mesh/raw" \
+    --config "$WORK/replay.yaml" --inventory "$ROOT/datasets/mesh/inventory.yaml" \
+    --findings "$WORK/findings.ndjson" --archive "$WORK/archive" --format json \
+    >"$WORK/summary.json" 2>"$WORK/replay.log"
+}
+check "replay archives the recorded mesh" replay || tail -n 5 "$WORK/replay.log"
 tally "$PYTHON" "$CONFORMANCE/parquet/verify.py" "$WORK/archive" "$WORK/summary.json" \
   "$ROOT/datasets/mesh/raw/pairs.txt" 22544 22237
 finish
