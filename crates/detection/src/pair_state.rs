@@ -219,7 +219,11 @@ impl PairState {
         squares[HOURS] = reported.calls.saturating_mul(reported.calls);
         let how = decide(unusual.volume, &mut self.volume.kept_out);
         let start = end - grid.lengths[HOURS];
-        self.volume.learn(grid, start, reported.calls, &squares, how);
+        // Of its first hour, a pair was there for a part only.
+        if start >= self.first_seen {
+            self.volume.learn(grid, start, reported.calls, &squares, how);
+            self.hours_learned = self.hours_learned.saturating_add(1);
+        }
         let how = decide(unusual.latency, &mut self.latency.kept_out);
         self.latency.learn(&reported.latency, how);
         let how = decide(unusual.errors, &mut self.errors.kept_out);
@@ -245,7 +249,6 @@ impl PairState {
         self.calls += reported.calls;
         self.failed += reported.errors + reported.auth + reported.policy + reported.tls;
         self.hours_seen += u32::from(!hour.is_empty());
-        self.hours_learned = self.hours_learned.saturating_add(1);
     }
 
     /// Remembers an identity; the list has an end, after which none is strange any more.

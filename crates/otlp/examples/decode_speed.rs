@@ -1,6 +1,6 @@
 //! Times decode and build against prost decode alone, in one run:
-//! `cargo run --release -p lapwing-otlp --example decode_speed`; with the argument `walk`, ours alone, for a
-//! profiler.
+//! `cargo run --release -p lapwing-otlp --example decode_speed`; with the arguments
+//! `walk made-up 100`, ours alone on one set, so many times, for a profiler.
 //!
 //! Two sets of requests of about 100 spans: recorded ones (`datasets/mesh`, joined), and made-up ones of 20
 //! string attributes and about 914 bytes a span, 20 spans a resource.
@@ -34,12 +34,16 @@ fn main() {
 }
 
 fn compare(name: &str, payload: Payload, requests: &[Vec<u8>], inventory: &Arc<Inventory>) {
+    if std::env::args().nth(2).is_some_and(|set| !name.contains(&set)) {
+        return;
+    }
     let arrival =
         requests.iter().filter_map(|r| latest_event_time(payload, r)).max().unwrap_or(EventTime::MIN);
     let mut decoder = Decoder::new(DecodeSettings::default(), inventory.clone());
     let mut rows = 0;
     let (mut ours, mut theirs, mut decode_only) = (Duration::MAX, Duration::MAX, Duration::MAX);
-    for _ in 0..9 {
+    let rounds = std::env::args().nth(3).and_then(|n| n.parse().ok()).unwrap_or(9);
+    for _ in 0..rounds {
         let prost = timed(|| match payload {
             _ if std::env::args().any(|argument| argument == "walk") => {}
             Payload::Traces => {

@@ -70,7 +70,7 @@ pub struct DecodeSettings {
     pub max_ahead: Duration,
     /// A record older than this at its arrival is rejected.
     pub max_age: Duration,
-    /// Spans whose callers are remembered, for server spans that do not say theirs. About 100 bytes each.
+    /// Spans whose callers are remembered, for server spans that do not say theirs: 16 bytes each.
     pub max_callers: usize,
 }
 
@@ -224,7 +224,7 @@ impl Decoder {
         let walked = walk::request(payload, body, &mut batch);
         let decoded = batch.decoded();
         walked.map(|()| decoded).map_err(|fault| Malformed {
-            reason: format!("{} at byte {} of {}", fault.what, fault.offset_in(body), body.len()),
+            reason: format!("{} at byte {} of {}", fault.what(), fault.offset_in(body), body.len()),
         })
     }
 }

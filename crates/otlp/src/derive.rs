@@ -140,14 +140,31 @@ impl Derived {
         record: &'r Record<'_>,
         names: &'r NameTable,
     ) -> impl Iterator<Item = (Key<'r>, &'r str)> {
-        let (held, of_a_proxy, arena) = (self.held, self.side.is_some(), record.arena.as_str());
+        let (held, of_a_proxy, arena) =
+            (self.held_places(record), self.side.is_some(), record.arena.as_str());
         record.attributes.iter().enumerate().filter_map(move |(place, attribute)| {
-            let is_held = held >> attribute.role as u32 & 1 == 1 && record.is_first(place, attribute.role);
+            let is_held = place < 128 && held >> place & 1 == 1;
             let value = attribute.value.get(arena);
             let says_nothing = of_a_proxy && value == "-";
+            if is_held || says_nothing {
+                return None;
+            }
             let key = names.get(attribute.id).map_or_else(|| Key::Text(attribute.key.get(arena)), Key::Known);
-            (!is_held && !says_nothing).then_some((key, value))
+            Some((key, value))
         })
+    }
+
+    /// Places of the attributes that are held by a column whole, as bits. An attribute beyond the 128th is
+    /// kept even if one is.
+    fn held_places(&self, record: &Record<'_>) -> u128 {
+        let (mut roles, mut places) = (self.held, 0);
+        while roles != 0 {
+            if let Some(place @ ..128) = record.place(roles.trailing_zeros() as usize) {
+                places |= 1 << place;
+            }
+            roles &= roles - 1;
+        }
+        places
     }
 
     pub(crate) fn started_at(&self) -> EventTime {
@@ -334,7 +351,10 @@ impl Derived {
                 [service, "/", method].into_iter().for_each(|part| self.operation.push_str(part));
             }
             (_, Some(method)) if method.contains('/') => self.operation.push_str(method),
-            _ if path::is_rpc(&self.path) => self.operation.push_str(&self.path[1..]),
+            // gRPC is always POST.
+            _ if method == Some("POST") && path::is_rpc(&self.path) => {
+                self.operation.push_str(&self.path[1..])
+            }
             _ => {
                 let parts = [
                     method.unwrap_or(""),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use lapwing_telemetry::AttributeName;
+use lapwing_telemetry::{AttributeName, same};
 
 use crate::attributes::{Role, role_of};
 use crate::wire::{Fault, text};
@@ -53,14 +53,14 @@ impl NameTable {
 pub(crate) struct Names<'a> {
     /// The first stands for the record's beginning.
     known: Vec<Known<'a>>,
-    before: usize,
+    before: u32,
 }
 
 #[derive(Clone, Copy)]
 struct Known<'a> {
     name: Named<'a>,
     /// Place of the name that followed it the last time.
-    next: usize,
+    next: u32,
 }
 
 /// A name, and what is known of it.
@@ -92,17 +92,18 @@ impl<'a> Names<'a> {
     /// The next attribute's name.
     #[inline]
     pub(crate) fn find(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<Named<'a>, Fault> {
-        let place = self.known[self.before].next;
-        let expected = self.known[place].name;
-        if expected.text.as_bytes() == name {
-            self.before = place;
-            return Ok(expected);
+        let next = self.known[self.before as usize].next;
+        let expected = &self.known[next as usize];
+        if same(expected.name.text.as_bytes(), name) {
+            self.before = next;
+            return Ok(expected.name);
         }
         self.unexpected(name, table)
     }
 
+    #[inline(never)]
     fn unexpected(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<Named<'a>, Fault> {
-        let place = match self.known.iter().position(|known| known.name.text.as_bytes() == name) {
+        let place = match self.known.iter().position(|known| same(known.name.text.as_bytes(), name)) {
             Some(place) => place,
             None => {
                 let text = text(name)?;
@@ -114,8 +115,8 @@ impl<'a> Names<'a> {
                 self.known.len() - 1
             }
         };
-        self.known[self.before].next = place;
-        self.before = place;
+        self.known[self.before as usize].next = place as u32;
+        self.before = place as u32;
         Ok(self.known[place].name)
     }
 }

@@ -105,40 +105,90 @@ impl<T: Clone> Memo<T> {
 /// Who made a call, by the id of its span: a server's span does not say, but the client's span (its
 /// parent) and the server's access log (its own id) do.
 ///
-/// Two generations of a hash map: when the younger is full it becomes the older, and the older is
-/// forgotten. So it never holds more than `capacity`, remembers at least the last half of that, and depends
-/// on nothing but the order of arrival.
+/// A table of buckets of four, each of which forgets its oldest when a fifth comes: of a bounded size, one
+/// cache line to a look, and dependent on nothing but the order of arrival. Of the last half of its
+/// capacity it remembers nearly all (ids are random).
 pub(crate) struct Callers {
-    young: HashMap<(Half, [u8; 8]), Arc<str>, FixedState>,
-    old: HashMap<(Half, [u8; 8]), Arc<str>, FixedState>,
-    generation: usize,
+    buckets: Vec<[Slot; SLOTS]>,
+    /// Distinct callers; a slot holds a place in here.
+    names: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, u32, FixedState>,
 }
 
 /// Which half of a call told of its caller.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Half {
+    /// Nobody did: the slot is free.
+    #[default]
+    None,
     /// The client's: a server's span has its id as parent.
     Client,
     /// The server's: a server's span has the same id.
     Server,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    span_id: [u8; 8],
+    half: Half,
+    name: u32,
+}
+
+const SLOTS: usize = 4;
+
+/// Distinct callers that are remembered at once; when there are more, everything is forgotten.
+const MAX_NAMES: usize = 65_536;
+
 impl Callers {
     fn new(capacity: usize) -> Callers {
-        Callers { young: HashMap::default(), old: HashMap::default(), generation: (capacity / 2).max(1) }
+        let buckets = (capacity / SLOTS).clamp(1, 1 << 24).next_power_of_two();
+        Callers {
+            buckets: vec![[Slot::default(); SLOTS]; buckets],
+            names: Vec::new(),
+            places: HashMap::default(),
+        }
     }
 
     pub(crate) fn remember(&mut self, half: Half, span_id: [u8; 8], source: &Arc<str>) {
-        if self.young.len() >= self.generation && !self.young.contains_key(&(half, span_id)) {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
+        let new = Slot { span_id, half, name: self.place(source) };
+        let bucket = self.bucket(span_id);
+        let bucket = &mut self.buckets[bucket];
+        match bucket.iter_mut().find(|slot| slot.span_id == span_id && slot.half == half) {
+            Some(slot) => *slot = new,
+            None => {
+                bucket.copy_within(..SLOTS - 1, 1);
+                bucket[0] = new;
+            }
         }
-        self.young.insert((half, span_id), source.clone());
     }
 
     pub(crate) fn recall(&self, half: Half, span_id: [u8; 8]) -> Option<Arc<str>> {
-        let key = (half, span_id);
-        self.young.get(&key).or_else(|| self.old.get(&key)).cloned()
+        let bucket = &self.buckets[self.bucket(span_id)];
+        let slot = bucket.iter().find(|slot| slot.span_id == span_id && slot.half == half)?;
+        self.names.get(slot.name as usize).cloned()
+    }
+
+    fn place(&mut self, source: &Arc<str>) -> u32 {
+        if let Some(place) = self.places.get(source) {
+            return *place;
+        }
+        if self.names.len() == MAX_NAMES {
+            self.names.clear();
+            self.places.clear();
+            self.buckets.fill([Slot::default(); SLOTS]);
+        }
+        let place = self.names.len() as u32;
+        self.names.push(source.clone());
+        self.places.insert(source.clone(), place);
+        place
+    }
+
+    /// Ids ought to be random; folded and multiplied by 2^64 over the golden ratio (Knuth, volume 3, 6.4),
+    /// numbered ones spread as well.
+    fn bucket(&self, span_id: [u8; 8]) -> usize {
+        let id = u64::from_be_bytes(span_id);
+        let spread = (id ^ id >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (spread >> 32) as usize & (self.buckets.len() - 1)
     }
 }
 
@@ -147,22 +197,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_are_remembered_up_to_the_capacity_and_at_least_half_of_it() {
-        let mut callers = Callers::new(100);
-        let source: Arc<str> = "shop/cart".into();
-        for n in 0..1_000_u64 {
-            callers.remember(Half::Client, n.to_be_bytes(), &source);
-            assert!(callers.young.len() + callers.old.len() <= 100);
-            assert!(
-                (n.saturating_sub(49)..=n).all(|m| callers.recall(Half::Client, m.to_be_bytes()).is_some())
-            );
+    fn callers_are_remembered_for_about_as_many_spans_as_there_is_room() {
+        let mut callers = Callers::new(1_024);
+        let sources: Vec<Arc<str>> = (0..10).map(|n| format!("shop/s{n}").into()).collect();
+        for n in 0..10_000_u64 {
+            callers.remember(Half::Client, n.to_be_bytes(), &sources[(n % 10) as usize]);
+            let recent = callers.recall(Half::Client, n.saturating_sub(9).to_be_bytes());
+            assert_eq!(recent, Some(sources[(n.saturating_sub(9) % 10) as usize].clone()));
         }
-        assert_eq!(callers.recall(Half::Client, 800_u64.to_be_bytes()), None);
+        let known =
+            (9_488..10_000_u64).filter(|n| callers.recall(Half::Client, n.to_be_bytes()).is_some()).count();
+        assert!(known > 480, "{known} of the last 512");
+        assert_eq!(callers.recall(Half::Client, 5_000_u64.to_be_bytes()), None);
         assert_eq!(
-            callers.recall(Half::Server, 999_u64.to_be_bytes()),
+            callers.recall(Half::Server, 9_999_u64.to_be_bytes()),
             None,
             "the other half is another span"
         );
+    }
+
+    #[test]
+    fn more_callers_than_the_limit_are_forgotten_and_not_mixed_up() {
+        let mut callers = Callers::new(1_024);
+        for n in 0..=MAX_NAMES as u64 {
+            callers.remember(Half::Client, n.to_be_bytes(), &format!("shop/s{n}").into());
+            assert!(callers.names.len() <= MAX_NAMES);
+        }
+        let last = MAX_NAMES as u64;
+        assert_eq!(callers.recall(Half::Client, last.to_be_bytes()).as_deref(), Some("shop/s65536"));
+        assert_eq!(callers.recall(Half::Client, (last - 1).to_be_bytes()), None);
     }
 
     #[test]

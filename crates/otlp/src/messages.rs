@@ -25,7 +25,7 @@ pub(crate) fn each<'a>(
 pub(crate) fn relocate(fault: Fault, context: &Cow<'_, [u8]>, group: &[u8]) -> Fault {
     match context {
         Cow::Borrowed(_) => fault,
-        Cow::Owned(_) => Fault::new(fault.what, group),
+        Cow::Owned(_) => Fault::new(fault.what(), group),
     }
 }
 
@@ -98,24 +98,30 @@ fn context_attribute<'a>(
     Ok(())
 }
 
-/// The name and text of a `KeyValue` in the form that every encoder writes a string: name, then value.
-/// `None` if it has another form, which may still be right.
+/// The name and text of a `KeyValue` in the form that every encoder writes a string: name, then value,
+/// nothing else. `None` if it has another form, which may still be right.
 #[inline]
-pub(crate) fn plain_pair(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Fault> {
-    let mut pair = Reader::new(bytes);
-    if pair.key()? != Some(PAIR_KEY) {
-        return Ok(None);
+pub(crate) fn plain_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = delimited(bytes, PAIR_KEY)?;
+    let (value, end) = delimited(rest, PAIR_VALUE)?;
+    let (text, end_of_value) = delimited(value, STRING_VALUE)?;
+    (end.is_empty() && end_of_value.is_empty()).then_some((name, text))
+}
+
+/// The content of the length-delimited field that `bytes` begin with, and what follows it; `None` if they do
+/// not begin with this one-byte key and a length of one or two bytes.
+#[inline]
+fn delimited(bytes: &[u8], key: u32) -> Option<(&[u8], &[u8])> {
+    let (&[first, low], rest) = bytes.split_first_chunk()?;
+    if u32::from(first) != key {
+        return None;
     }
-    let name = pair.bytes()?;
-    if pair.key()? != Some(PAIR_VALUE) {
-        return Ok(None);
+    if low < 0x80 {
+        return rest.split_at_checked(usize::from(low));
     }
-    let mut value = Reader::new(pair.bytes()?);
-    if !pair.is_at_end() || value.key()? != Some(STRING_VALUE) {
-        return Ok(None);
-    }
-    let text = value.bytes()?;
-    Ok(value.is_at_end().then_some((name, text)))
+    let (&high, rest) = rest.split_first()?;
+    let length = usize::from(low & 0x7f) | usize::from(high) << 7;
+    if high < 0x80 { rest.split_at_checked(length) } else { None }
 }
 
 /// Reads a `KeyValue`.

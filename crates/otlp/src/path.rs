@@ -45,38 +45,56 @@ fn without_origin(target: &str) -> &str {
 }
 
 /// What the bytes of a path segment are, up to the next slash or to the end of the path.
-#[derive(Default)]
 struct Segment {
     len: usize,
-    digits: usize,
-    hex_letters: usize,
-    upper: usize,
-    lower: usize,
-    /// Percent-encoded, not ASCII, or a character that no word has.
-    is_odd: bool,
+    /// Counts of bytes by class, 12 bits each; right as long as the segment is of a word's length.
+    counts: u64,
 }
+
+const DIGIT: u32 = 0;
+const UPPER: u32 = 12;
+const LOWER: u32 = 24;
+/// Letters that are hexadecimal digits too.
+const HEX: u32 = 36;
+/// Percent-encoded, not ASCII, or a character that no word has.
+const ODD: u32 = 48;
+/// Ends a segment.
+const END: u64 = 1 << 63;
+
+/// What each byte adds to the counts.
+static CLASSES: [u64; 256] = {
+    let (mut classes, mut i) = ([0_u64; 256], 0);
+    while i < 256 {
+        classes[i] = match i as u8 {
+            b'/' | b'?' | b'#' | b';' => END,
+            b'0'..=b'9' => 1 << DIGIT,
+            b'a'..=b'f' => 1 << LOWER | 1 << HEX,
+            b'A'..=b'F' => 1 << UPPER | 1 << HEX,
+            b'g'..=b'z' => 1 << LOWER,
+            b'G'..=b'Z' => 1 << UPPER,
+            b'-' | b'_' | b'.' | b'~' | b':' => 0,
+            _ => 1 << ODD,
+        };
+        i += 1;
+    }
+    classes
+};
 
 impl Segment {
     fn read(rest: &[u8]) -> Segment {
-        let mut segment = Segment::default();
-        for byte in rest {
-            match byte {
-                b'/' | b'?' | b'#' | b';' => break,
-                b'0'..=b'9' => segment.digits += 1,
-                b'a'..=b'z' => {
-                    segment.lower += 1;
-                    segment.hex_letters += usize::from(*byte <= b'f');
-                }
-                b'A'..=b'Z' => {
-                    segment.upper += 1;
-                    segment.hex_letters += usize::from(*byte <= b'F');
-                }
-                b'-' | b'_' | b'.' | b'~' | b':' => {}
-                _ => segment.is_odd = true,
+        let mut counts = 0_u64;
+        for (len, byte) in rest.iter().enumerate() {
+            let class = CLASSES[usize::from(*byte)];
+            if class == END {
+                return Segment { len, counts };
             }
-            segment.len += 1;
+            counts = counts.wrapping_add(class);
         }
-        segment
+        Segment { len: rest.len(), counts }
+    }
+
+    fn count(&self, class: u32) -> usize {
+        (self.counts >> class & 0xfff) as usize
     }
 
     /// Whether it varies from call to call: numbers, dates, UUIDs, hashes, tokens, addresses, names with
@@ -91,13 +109,13 @@ impl Segment {
         /// Base64 of 15 bytes; no English word of that length mixes cases like this.
         const MIN_TOKEN_BYTES: usize = 20;
 
-        let letters = self.upper + self.lower;
-        self.is_odd
-            || (self.digits > 0 && letters == 0)
-            || self.digits > MAX_WORD_DIGITS
-            || self.len > MAX_WORD_BYTES
-            || (self.hex_letters + self.digits == self.len && self.len >= MIN_HEX_BYTES)
-            || (self.len >= MIN_TOKEN_BYTES && self.upper > 2 && self.lower > 2 && self.digits > 0)
+        let (digits, upper, lower) = (self.count(DIGIT), self.count(UPPER), self.count(LOWER));
+        self.len > MAX_WORD_BYTES
+            || self.count(ODD) > 0
+            || (digits > 0 && upper + lower == 0)
+            || digits > MAX_WORD_DIGITS
+            || (self.count(HEX) + digits == self.len && self.len >= MIN_HEX_BYTES)
+            || (self.len >= MIN_TOKEN_BYTES && upper > 2 && lower > 2 && digits > 0)
     }
 }
 

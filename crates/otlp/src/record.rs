@@ -9,7 +9,6 @@ use crate::value::Text;
 pub(crate) struct Attribute<'a> {
     pub(crate) key: Text<'a>,
     pub(crate) value: Text<'a>,
-    pub(crate) role: Role,
     pub(crate) id: NameId,
 }
 
@@ -79,7 +78,7 @@ impl<'a> Record<'a> {
 
     #[inline]
     pub(crate) fn push_named(&mut self, key: Text<'a>, value: Text<'a>, role: Role, id: NameId) {
-        self.attributes.push(Attribute { key, value, role, id });
+        self.attributes.push(Attribute { key, value, id });
         let place = &mut self.places[role as usize];
         if *place == 0 {
             // Beyond 65 535 attributes (the limit is far lower) a role is not found any more.
@@ -110,9 +109,9 @@ impl<'a> Record<'a> {
         (text != "-" && !text.is_empty()).then_some(text)
     }
 
-    /// Whether the attribute at `place` is the one that [`Record::get`] reads for its role.
-    pub(crate) fn is_first(&self, place: usize, role: Role) -> bool {
-        usize::from(self.places[role as usize]) == place + 1
+    /// The place of the attribute that [`Record::get`] reads for a role.
+    pub(crate) fn place(&self, role: usize) -> Option<usize> {
+        usize::from(self.places[role]).checked_sub(1)
     }
 
     /// The attributes' names and values.

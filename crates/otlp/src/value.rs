@@ -336,6 +336,6 @@ mod tests {
     fn nesting_beyond_the_limit_is_refused() {
         let deep = |n: usize| (0..n).fold(any(Value::BoolValue(true)), |v, _| array(vec![v])).encode_to_vec();
         assert_eq!(render(&deep(4)).unwrap(), "[[[[true]]]]");
-        assert_eq!(render(&deep(5)).unwrap_err().what, "values nested deeper than the limit");
+        assert_eq!(render(&deep(5)).unwrap_err().what(), "values nested deeper than the limit");
     }
 }

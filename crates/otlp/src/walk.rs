@@ -19,7 +19,14 @@ use crate::wire::{self, Fault, Reader, Room, known};
 
 /// Reads a whole request.
 pub(crate) fn request(payload: Payload, body: &[u8], batch: &mut Batch<'_>) -> Result<(), Fault> {
-    let mut walk = Walk { payload, batch, record: Record::default(), names: Names::default(), records: 0 };
+    let mut walk = Walk {
+        payload,
+        batch,
+        record: Record::default(),
+        names: Names::default(),
+        tail: Tail::default(),
+        records: 0,
+    };
     let mut reader = Reader::new(body);
     while let Some(field) = reader.key()? {
         if field == FIRST {
@@ -37,7 +44,45 @@ struct Walk<'a, 'b, 'd> {
     batch: &'b mut Batch<'d>,
     record: Record<'a>,
     names: Names<'a>,
+    tail: Tail<'a>,
     records: usize,
+}
+
+/// The end of a span, from its first attribute, as text if it is text as a whole: one check for all values
+/// in it instead of one for each. It is if no field is longer than 127 bytes, because the keys of a span's
+/// fields are ASCII; but not those of the last field of all, the flags, which are left out.
+#[derive(Default)]
+struct Tail<'a> {
+    /// Whether it was tried for this span.
+    is_tried: bool,
+    text: &'a str,
+}
+
+impl<'a> Tail<'a> {
+    /// Tries the rest of `span` from `field`, once for each span.
+    #[inline]
+    fn reach(&mut self, field: &'a [u8], span: &'a [u8]) {
+        if self.is_tried {
+            return;
+        }
+        self.is_tried = true;
+        let rest = &span[field.as_ptr().addr() - span.as_ptr().addr()..];
+        let rest = match rest {
+            [rest @ .., 0x85, 0x01, _, _, _, _] => rest,
+            rest => rest,
+        };
+        self.text = simdutf8::basic::from_utf8(rest).unwrap_or("");
+    }
+
+    /// A field's text.
+    #[inline]
+    fn text(&self, field: &'a [u8]) -> Result<&'a str, Fault> {
+        let from = field.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
+        match from.checked_add(field.len()).and_then(|to| self.text.get(from..to)) {
+            Some(text) => Ok(text),
+            None => wire::text(field),
+        }
+    }
 }
 
 /// The fields of a message that holds a context (field 1), a list (field 2) and a schema URL (field 3).
@@ -116,6 +161,7 @@ impl<'a> Walk<'a, '_, '_> {
     fn span(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
         self.record.reset(Kind::Span(0));
+        self.tail = Tail::default();
         self.names.begin();
         let (mut name, mut trace_state, mut message) = ("", "", "");
         let (mut events, mut links, mut dropped) = (0, 0, [0_u64; 3]);
@@ -132,7 +178,9 @@ impl<'a> Walk<'a, '_, '_> {
                 SPAN_END => self.record.end_ns = reader.fixed64()?,
                 SPAN_ATTRIBUTE => {
                     let pair = reader.bytes()?;
+                    self.tail.reach(pair, bytes);
                     self.attribute(pair, room.enter(pair)?)?;
+                    self.short_attributes(&mut reader, SPAN_ATTRIBUTE)?;
                 }
                 SPAN_EVENT => {
                     let event = reader.bytes()?;
@@ -189,6 +237,7 @@ impl<'a> Walk<'a, '_, '_> {
                 LOG_ATTRIBUTE => {
                     let pair = reader.bytes()?;
                     self.attribute(pair, room.enter(pair)?)?;
+                    self.short_attributes(&mut reader, LOG_ATTRIBUTE)?;
                 }
                 LOG_DROPPED_ATTRIBUTES => dropped = reader.varint()? & U32,
                 LOG_FLAGS => reader.fixed32().map(drop)?,
@@ -221,18 +270,30 @@ impl<'a> Walk<'a, '_, '_> {
         Ok(())
     }
 
-    /// One `KeyValue` of a span or log record.
+    /// As many attributes as are short strings; most are. Says nothing about what comes then.
     #[inline]
-    fn attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
-        let Some((name, text)) = plain_pair(bytes)? else { return self.other_attribute(bytes, room) };
-        let name = self.names.find(name, self.batch.names())?;
-        let text = Text::Plain(wire::text(text)?);
-        if self.record.attributes.len() >= self.batch.limits.max_attributes_per_record {
-            self.batch.stats().attributes_dropped += 1;
-            return Ok(());
+    fn short_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
+        let Walk { batch, record, names, tail, .. } = self;
+        let room = batch.limits.max_attributes_per_record.saturating_sub(record.attributes.len());
+        for _ in 0..if batch.limits.max_value_bytes < 128 { 0 } else { room } {
+            let Some((name, text)) = reader.short_attribute(field as u8) else { break };
+            let name = names.find(name, batch.names())?;
+            record.push_named(Text::Plain(name.text), Text::Plain(tail.text(text)?), name.role, name.id);
         }
-        let text = self.cut(text);
-        self.record.push_named(Text::Plain(name.text), text, name.role, name.id);
+        Ok(())
+    }
+
+    /// One `KeyValue` of a span or log record.
+    fn attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
+        let Some((name, text)) = plain_pair(bytes) else { return self.other_attribute(bytes, room) };
+        let name = self.names.find(name, self.batch.names())?;
+        let text = self.tail.text(text)?;
+        if self.record.attributes.len() < self.batch.limits.max_attributes_per_record {
+            let text = self.cut(Text::Plain(text));
+            self.record.push_named(Text::Plain(name.text), text, name.role, name.id);
+        } else {
+            self.batch.stats().attributes_dropped += 1;
+        }
         Ok(())
     }
 

@@ -4,23 +4,27 @@
 //! to a sender which of the two reads its request.
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
-/// Why the bytes are not the message they should be, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) what: &'static str,
-    /// Address of the faulty byte; only its distance from the request's first byte is ever used.
-    at: usize,
-}
+/// Why the bytes are not the message they should be, and where. Boxed, so that a result of reading fits into
+/// registers: millions of fields are read for each fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(Box<(&'static str, usize)>);
 
 impl Fault {
     /// A fault found where `rest` begins.
+    #[cold]
     pub(crate) fn new(what: &'static str, rest: &[u8]) -> Fault {
-        Fault { what, at: rest.as_ptr().addr() }
+        // The address; only its distance from the request's first byte is ever used.
+        Fault(Box::new((what, rest.as_ptr().addr())))
+    }
+
+    /// What is wrong.
+    pub(crate) fn what(&self) -> &'static str {
+        self.0.0
     }
 
     /// The fault's distance from the start of `body`, of which the faulty slice was a part.
-    pub(crate) fn offset_in(self, body: &[u8]) -> usize {
-        self.at.saturating_sub(body.as_ptr().addr()).min(body.len())
+    pub(crate) fn offset_in(&self, body: &[u8]) -> usize {
+        self.0.1.saturating_sub(body.as_ptr().addr()).min(body.len())
     }
 }
 
@@ -53,8 +57,22 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.rest.is_empty()
+    /// The name and text of the next field, if it is a string attribute as encoders write it: key `tag`, one
+    /// `KeyValue` of less than 128 bytes with a name and then a string. All its lengths are then one byte, so
+    /// that it is told by five bytes at places that follow from one another.
+    #[inline]
+    pub(crate) fn short_attribute(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+        let &[first, length, 0x0a, name_length, ..] = self.rest else { return None };
+        let (length, name_length) = (usize::from(length), usize::from(name_length));
+        let (pair, rest) = self.rest[2..].split_at_checked(length)?;
+        let (name, value) = pair[2..].split_at_checked(name_length)?;
+        let &[0x12, value_length, 0x0a, text_length, ref text @ ..] = value else { return None };
+        let fits = usize::from(text_length) == text.len() && usize::from(value_length) == text.len() + 2;
+        if first != tag || length > 0x7f || !fits {
+            return None;
+        }
+        self.rest = rest;
+        Some((name, text))
     }
 
     /// The next field's key, which is its number times eight plus its wire type; `None` at the end.
@@ -213,7 +231,7 @@ mod tests {
         let mut reader = Reader::new(&body);
         assert_eq!(reader.key().unwrap(), Some(key(1, BYTES)));
         let fault = reader.bytes().unwrap_err();
-        assert_eq!((fault.what, fault.offset_in(&body)), ("a length beyond the end of its message", 6));
+        assert_eq!((fault.what(), fault.offset_in(&body)), ("a length beyond the end of its message", 6));
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl Pipeline {
 
         if let Some(archive_settings) = &settings.archive {
             let files = Archive::open(archive_settings.clone()).map_err(broken)?;
-            let mut reader = journal.reader("archive", None).map_err(broken)?;
+            // Archive, too, is woken while nothing comes: files are closed and hours deleted by the clock.
+            let mut reader = journal.reader("archive", quiet.clone()).map_err(broken)?;
             if let Some(after) = files.resume_after() {
                 reader.resume_after(Some(after)).map_err(broken)?;
             }

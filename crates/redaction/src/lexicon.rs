@@ -147,14 +147,15 @@ impl Lexicon {
             next: vec![0; 2],
             tokens: vec![Vec::new(); 256],
         };
+        // First, because a word keeps the act it was added with.
+        for (text, act) in [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)] {
+            lexicon.add(text, act, 0, 0);
+        }
         for (word, hints, may) in keys.words() {
             let meaning = keys.meaning(word.as_bytes());
             lexicon.add(&word, Act::Name(meaning), hints & !disabled, may & !disabled);
         }
         HINTS.iter().for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
-        for (text, act) in [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)] {
-            lexicon.add(text, act, 0, 0);
-        }
         for (index, token) in TOKENS.iter().enumerate() {
             lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
         }

@@ -1,12 +1,14 @@
 //! A frame: one batch of calls as it lies in the journal.
 //!
 //! ```text
-//! 0   4        8          10       12      20           28       32
-//! LWF1 length   partition  version  offset  received_at  CRC-32C  Arrow IPC …
+//! 0   4        8          10       12      20           28     32       36
+//! LWF1 length   partition  version  offset  received_at  place  CRC-32C  Arrow IPC …
 //! ```
 //!
 //! All integers are big-endian. `length` counts the bytes after the header; the checksum covers the header
-//! up to itself and everything after it. `received_at` is the last row's, in microseconds.
+//! up to itself and everything after it. `received_at` is the last row's, in microseconds. `place` counts
+//! the frames before it that were synced with it: frames of one group may reach the disk in any order, so
+//! only a frame of a later group proves that the ones before it had been durable.
 //!
 //! The payload is an Arrow IPC stream without its first message, the schema: that message is the same for
 //! every frame of a version and would add 2.0 KiB to each. A reader puts it back in front. What remains is
@@ -23,11 +25,12 @@ use lapwing_telemetry::calls::{SCHEMA_VERSION, schema};
 use lapwing_telemetry::{Calls, EventTime, Offset, Partition, Position};
 
 /// Bytes before the payload.
-pub const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 36;
 /// Largest payload that is believed; a longer one is damage.
 pub const MAX_PAYLOAD_BYTES: usize = 512 << 20;
 
-const MAGIC: &[u8; 4] = b"LWF1";
+pub(crate) const MAGIC: &[u8; 4] = b"LWF1";
+const CRC_AT: usize = 32;
 
 /// A frame's header, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Header {
     pub position: Position,
     /// `received_at` of the last call.
     pub received_at: EventTime,
+    /// Frames of the same group before it.
+    pub place: u32,
     crc: u32,
 }
 
@@ -56,13 +61,21 @@ pub enum Damage {
     /// The checksum does not match.
     #[error("the frame's checksum does not match")]
     Checksum,
+    /// The frame is whole and does not follow the one before it.
+    #[error("the frame's number is not the next one")]
+    OutOfOrder,
     /// The checksum matches and still the payload is not a batch of calls.
     #[error("the frame does not hold calls")]
     NotCalls,
 }
 
-/// Appends one frame to `out`.
+/// Appends one frame, synced by itself, to `out`.
 pub fn encode(position: Position, calls: &Calls, out: &mut Vec<u8>) {
+    encode_in_group(position, 0, calls, out);
+}
+
+/// Appends the frame that has `place` frames of its group before it to `out`.
+pub fn encode_in_group(position: Position, place: u32, calls: &Calls, out: &mut Vec<u8>) {
     let start = out.len();
     let received_at = calls.columns().received_at().last().copied().unwrap_or_default();
     out.extend_from_slice(MAGIC);
@@ -71,14 +84,15 @@ pub fn encode(position: Position, calls: &Calls, out: &mut Vec<u8>) {
     out.extend_from_slice(&SCHEMA_VERSION.to_be_bytes());
     out.extend_from_slice(&position.offset.0.to_be_bytes());
     out.extend_from_slice(&received_at.to_be_bytes());
+    out.extend_from_slice(&place.to_be_bytes());
     out.extend_from_slice(&[0; 4]);
     let payload = out.len();
     write_stream(calls, out);
     out.drain(payload..payload + SCHEMA_MESSAGE.len());
     let length = (out.len() - payload) as u32;
     out[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
-    let crc = checksum(&out[start..start + 28], &out[payload..]);
-    out[start + 28..start + 32].copy_from_slice(&crc.to_be_bytes());
+    let crc = checksum(&out[start..start + CRC_AT], &out[payload..]);
+    out[start + CRC_AT..payload].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Reads the header at the start of `bytes`.
@@ -107,7 +121,8 @@ pub fn header(bytes: &[u8]) -> Result<Header, Damage> {
             offset: Offset(u64_at(12)),
         },
         received_at: EventTime(u64_at(20) as i64),
-        crc: u32_at(28),
+        place: u32_at(28),
+        crc: u32_at(CRC_AT),
     })
 }
 
@@ -118,7 +133,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, Damage> {
 pub fn check(bytes: &[u8]) -> Result<Header, Damage> {
     let header = header(bytes)?;
     let payload = bytes.get(HEADER_BYTES..HEADER_BYTES + header.payload_bytes).ok_or(Damage::Short)?;
-    if checksum(&bytes[..28], payload) == header.crc { Ok(header) } else { Err(Damage::Checksum) }
+    if checksum(&bytes[..CRC_AT], payload) == header.crc { Ok(header) } else { Err(Damage::Checksum) }
 }
 
 /// Decodes the frame at the start of `bytes`.

@@ -1,11 +1,17 @@
 //! The local journal: an ordered, durable log in files of one directory.
 //!
 //! One thread writes; readers tail the files, woken by a watch on what is durable. Frames of all partitions
-//! lie in one sequence and are numbered over all of them, so a reader's place is one number.
+//! lie in one sequence and are numbered over all of them, so a reader's place is one number. No number is
+//! given twice, not even when an operator has deleted the files: a consumer's saved state names the last
+//! frame it includes, and numbering goes on after it.
 //!
 //! Segments are files named by the number of their first frame. A segment is deleted when every consumer
 //! has committed past it, and never before: when readers are further behind than the disk budget allows,
-//! appending answers *busy*.
+//! appending answers *busy*. A consumer that is no longer in the settings keeps nothing, and begins at the
+//! oldest segment if it returns.
+//!
+//! What an operator has moved away (see [`JournalError::Damaged`]) is passed over, logged as an error and
+//! counted in [`ConsumerStats::missing_frames`].
 
 mod reader;
 mod recover;
@@ -21,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_telemetry::{Clock, Offset};
+use lapwing_telemetry::{Clock, EventTime, Offset};
 use tokio::sync::watch;
 
 pub use self::reader::JournalReader;
@@ -68,7 +74,7 @@ pub enum JournalError {
         /// The journal's directory.
         path: PathBuf,
     },
-    /// A reader asked for frames that have been deleted.
+    /// A consumer's saved state is older than what it committed, and the frames between have been deleted.
     #[error(
         "journal: frames after {after} were asked for, the oldest kept is {oldest}; restore newer state, or delete the state to learn anew"
     )]
@@ -89,16 +95,23 @@ pub enum JournalError {
 /// A handle on an open journal: makes readers and tells how full it is.
 #[derive(Clone)]
 pub struct Journal {
-    settings: Arc<JournalSettings>,
+    shared: Arc<Shared>,
     tail: watch::Receiver<Tail>,
-    commits: Arc<watch::Sender<BTreeMap<String, u64>>>,
+}
+
+/// What the thread that writes and the readers tell each other.
+struct Shared {
+    settings: JournalSettings,
+    consumers: watch::Sender<BTreeMap<String, Consumer>>,
+    /// No frame gets a number below this.
+    floor: watch::Sender<u64>,
 }
 
 /// What is durable.
 #[derive(Clone, Debug, Default)]
 struct Tail {
     segments: Vec<Segment>,
-    /// Number of the next frame to be written.
+    /// Number after the last frame.
     next: u64,
     /// No more will come.
     closed: bool,
@@ -108,7 +121,25 @@ struct Tail {
 struct Segment {
     path: PathBuf,
     first: u64,
+    /// Number after its last frame.
+    next: u64,
     bytes: u64,
+}
+
+/// How far one consumer is.
+#[derive(Clone, Debug, Default)]
+struct Consumer {
+    /// Number of the first frame it still needs.
+    needs: u64,
+    /// Whether it said so itself, now or before a restart.
+    has_committed: bool,
+    /// Number of the next frame to be handed to it.
+    next: u64,
+    /// `received_at` of the last frame handed to it.
+    read_up_to: Option<EventTime>,
+    /// The segment it reads, by its first frame, and how many bytes of it have been handed out.
+    at: (u64, u64),
+    missing_frames: u64,
 }
 
 /// How full the journal is and how far its consumers are.
@@ -124,6 +155,23 @@ pub struct JournalStats {
     pub next: u64,
     /// For each consumer, frames it has not committed.
     pub lag_frames: BTreeMap<String, u64>,
+    /// For each consumer, how far it is.
+    pub consumers: BTreeMap<String, ConsumerStats>,
+}
+
+/// How far a consumer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerStats {
+    /// Frames that have not been handed to it.
+    pub unread_frames: u64,
+    /// Bytes of frames that have not been handed to it.
+    pub unread_bytes: u64,
+    /// When something is unread: `received_at` of the last call it was handed, so that every unread call is
+    /// at least as young; `None` if nothing is unread, or it was handed nothing since start.
+    pub unread_since: Option<EventTime>,
+    /// Frames that it should have been handed and that were not there, since start: their files were moved
+    /// away or deleted by somebody else.
+    pub missing_frames: u64,
 }
 
 impl Journal {
@@ -133,29 +181,33 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; nothing has been changed then.
     pub fn open(settings: JournalSettings) -> Result<(JournalWriter, Journal), JournalError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| JournalError::Disk { path, source }
-        };
-        let consumers = settings.dir.join("consumers");
-        fs::create_dir_all(&consumers).map_err(at(&consumers))?;
+        let folder = settings.dir.join("consumers");
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
         let lock = recover::lock(&settings.dir)?;
         let recovered = recover::segments(&settings.dir)?;
-        let mut commits = BTreeMap::new();
+        let mut commits = Vec::new();
         for name in &settings.consumers {
-            commits
-                .insert(name.clone(), read_commit(&consumers.join(name)).map_err(at(&consumers.join(name)))?);
+            let path = folder.join(name);
+            commits.push((name.clone(), read_commit(&path).map_err(at(&path))?));
         }
-        // Numbers are never used twice, even if every segment has been deleted.
-        let next = commits.values().copied().max().map_or(0, |c| c).max(recovered.next);
-        let tail = Tail { segments: recovered.segments, next, closed: false };
-        let (tail_sender, tail) = watch::channel(tail);
-        let settings = Arc::new(settings);
-        let journal =
-            Journal { settings: settings.clone(), tail, commits: Arc::new(watch::Sender::new(commits)) };
-        let writer = JournalWriter::start(settings, tail_sender, journal.commits.clone(), lock)
-            .map_err(at(&journal.settings.dir))?;
-        Ok((writer, journal))
+        forget_others(&folder, &settings.consumers)?;
+        let floor = commits.iter().filter_map(|(_, commit)| *commit).fold(recovered.next, u64::max);
+        let oldest = recovered.segments.first().map_or(floor, |s| s.first);
+        let consumers = commits.into_iter().map(|(name, commit)| {
+            let needs = commit.unwrap_or(oldest);
+            let has_committed = commit.is_some();
+            (name, Consumer { needs, has_committed, next: needs, ..Consumer::default() })
+        });
+        let shared = Arc::new(Shared {
+            consumers: watch::Sender::new(consumers.collect()),
+            floor: watch::Sender::new(floor),
+            settings,
+        });
+        let tail = Tail { segments: recovered.segments, next: recovered.next, closed: false };
+        let (sender, tail) = watch::channel(tail);
+        let writer =
+            JournalWriter::start(shared.clone(), sender, lock).map_err(at(&shared.settings.dir))?;
+        Ok((writer, Journal { shared, tail }))
     }
 
     /// Makes the reader of `consumer`, placed after what it has committed. `quiet` is the clock and grace
@@ -168,39 +220,80 @@ impl Journal {
         consumer: &str,
         quiet: Option<(Clock, Duration)>,
     ) -> Result<JournalReader, JournalError> {
-        let Some(&committed) = self.commits.borrow().get(consumer) else {
+        let Some(needs) = self.shared.consumers.borrow().get(consumer).map(|c| c.needs) else {
             return Err(JournalError::UnknownConsumer { name: consumer.to_owned() });
         };
-        Ok(JournalReader::new(self.clone(), consumer.to_owned(), committed, quiet))
+        Ok(JournalReader::new(self.clone(), consumer.to_owned(), needs, quiet))
     }
 
     /// How full the journal is and how far its consumers are.
     pub fn stats(&self) -> JournalStats {
         let tail = self.tail.borrow();
-        let lag =
-            self.commits.borrow().iter().map(|(n, c)| (n.clone(), tail.next.saturating_sub(*c))).collect();
+        let consumers = self.shared.consumers.borrow();
         JournalStats {
-            bytes: tail.segments.iter().map(|s| s.bytes).sum(),
-            disk_budget_bytes: self.settings.disk_budget_bytes,
+            bytes: tail.bytes(),
+            disk_budget_bytes: self.shared.settings.disk_budget_bytes,
             segments: tail.segments.len(),
             next: tail.next,
-            lag_frames: lag,
+            lag_frames: consumers.iter().map(|(n, c)| (n.clone(), tail.next.saturating_sub(c.needs))).collect(),
+            consumers: consumers.iter().map(|(name, c)| (name.clone(), c.stats(&tail))).collect(),
         }
     }
 }
 
-/// A commit is the number of the next frame that the consumer needs, in decimal.
-fn read_commit(path: &Path) -> io::Result<u64> {
+impl Tail {
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+}
+
+impl Consumer {
+    fn stats(&self, tail: &Tail) -> ConsumerStats {
+        let unread_frames = tail.next.saturating_sub(self.next);
+        let unread = |s: &Segment| match self.at {
+            (segment, read) if segment == s.first => s.bytes.saturating_sub(read),
+            _ if s.next <= self.next => 0,
+            _ => s.bytes,
+        };
+        ConsumerStats {
+            unread_frames,
+            unread_bytes: tail.segments.iter().map(unread).sum(),
+            unread_since: self.read_up_to.filter(|_| unread_frames > 0),
+            missing_frames: self.missing_frames,
+        }
+    }
+}
+
+/// A commit is the number of the next frame that the consumer needs, in decimal; `None` if it never committed.
+fn read_commit(path: &Path) -> io::Result<Option<u64>> {
     match fs::read_to_string(path) {
         Ok(text) => text
             .trim()
             .parse()
+            .map(Some)
             .map_err(|_detail| io::Error::new(io::ErrorKind::InvalidData, "not a frame number")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 fn write_commit(path: &Path, next: Offset) -> io::Result<()> {
     write_atomically(path, format!("{}\n", next.0).as_bytes())
+}
+
+/// Forgets consumers that are no longer in the settings: what they had committed says nothing about what is
+/// still here when they return.
+fn forget_others(folder: &Path, consumers: &[String]) -> Result<(), JournalError> {
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        if !consumers.iter().any(|name| path.file_name().is_some_and(|n| n == name.as_str())) {
+            fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError + use<> {
+    let path = path.to_owned();
+    move |source| JournalError::Disk { path, source }
 }

@@ -310,7 +310,8 @@ impl CallBuilder {
     fn append_entries<'a>(&mut self, attributes: impl Iterator<Item = (Key<'a>, &'a str)>) {
         self.predicted.resize(self.keys.len(), Predicted::default());
         let (mut expected, mut before) = (self.first_key, None);
-        for (key, value) in attributes {
+        // Not a `for` loop: iterating from within lets the compiler join this body with the iterator's.
+        attributes.for_each(|(key, value)| {
             let key_id = match key {
                 Key::Known(name) => match self.names.get(name.id as usize) {
                     Some(&id) if id != NULL => id,
@@ -327,7 +328,7 @@ impl CallBuilder {
             self.entry_keys.push(key_id);
             self.entry_values.push(predicted.value);
             before = Some(key_id);
-        }
+        });
     }
 
     #[cold]

@@ -35,14 +35,17 @@ pub(super) fn segments(dir: &Path) -> Result<Recovered, JournalError> {
         let path = entry.map_err(disk(dir))?.path();
         if let Some(first) = first_of(&path) {
             let bytes = fs::metadata(&path).map_err(disk(&path))?.len();
-            segments.push(Segment { path, first, bytes });
+            segments.push(Segment { path, first, next: first, bytes });
         }
     }
     segments.sort_by_key(|s| s.first);
+    // Which numbers an older segment really holds, its reader finds out.
+    for i in 1..segments.len() {
+        segments[i - 1].next = segments[i].first;
+    }
     let Some(last) = segments.last_mut() else { return Ok(Recovered { segments, next: 0 }) };
     let content = fs::read(&last.path).map_err(disk(&last.path))?;
-    let (good, mut next) = scan(&last.path, &content)?;
-    next = next.max(last.first);
+    let (good, next) = scan(last, &content)?;
     if good < last.bytes {
         let file = OpenOptions::new().write(true).open(&last.path).map_err(disk(&last.path))?;
         file.set_len(good).and_then(|()| file.sync_all()).map_err(disk(&last.path))?;
@@ -52,6 +55,7 @@ pub(super) fn segments(dir: &Path) -> Result<Recovered, JournalError> {
         );
         last.bytes = good;
     }
+    last.next = next;
     Ok(Recovered { segments, next })
 }
 
@@ -70,29 +74,37 @@ fn first_of(path: &Path) -> Option<u64> {
     (path.extension()? == "journal").then(|| path.file_stem()?.to_str()?.parse().ok())?
 }
 
-/// Length of the whole frames at the start of `content`, and the number after the last one's.
-fn scan(path: &Path, content: &[u8]) -> Result<(u64, u64), JournalError> {
-    let (mut at, mut next) = (0, 0);
+/// Length of the whole frames at the start of a segment, and the number after the last one's.
+fn scan(segment: &Segment, content: &[u8]) -> Result<(u64, u64), JournalError> {
+    let (mut at, mut next) = (0, segment.first);
     while at < content.len() {
-        match frame::check(&content[at..]) {
-            Ok(header) => {
+        let damage = match frame::check(&content[at..]) {
+            Ok(header) if header.position.offset.0 == next => {
                 at += HEADER_BYTES + header.payload_bytes;
-                next = header.position.offset.0 + 1;
+                next += 1;
+                continue;
             }
-            Err(damage) if damage == Damage::Version || whole_frame_after(&content[at + 1..]) => {
-                return Err(JournalError::Damaged { path: path.to_owned(), at: at as u64, damage });
-            }
-            Err(_) => break,
+            Ok(_) => Damage::OutOfOrder,
+            Err(damage) => damage,
+        };
+        let certain = matches!(damage, Damage::Version | Damage::OutOfOrder);
+        if certain || later_group_follows(&content[at + 1..], next) {
+            return Err(JournalError::Damaged { path: segment.path.clone(), at: at as u64, damage });
         }
+        break;
     }
     Ok((at as u64, next))
 }
 
-/// A torn write is the last thing in a file; damage in the middle has whole frames after it.
-fn whole_frame_after(content: &[u8]) -> bool {
+/// Whether a frame follows that was written after frame `damaged` had been synced. Frames of its own group
+/// prove nothing: after a power cut the disk may hold any part of what was not synced.
+fn later_group_follows(content: &[u8], damaged: u64) -> bool {
     let mut from = 0;
-    while let Some(found) = content[from..].windows(4).position(|w| w == b"LWF1") {
-        if frame::check(&content[from + found..]).is_ok() {
+    while let Some(found) = content[from..].windows(4).position(|w| w == frame::MAGIC) {
+        let frame = &content[from + found..];
+        let begins_later =
+            |h: frame::Header| h.position.offset.0.saturating_sub(u64::from(h.place)) > damaged;
+        if frame::header(frame).is_ok_and(begins_later) && frame::check(frame).is_ok() {
             return true;
         }
         from += found + 1;
