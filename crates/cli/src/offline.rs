@@ -11,7 +11,7 @@ use lapwing_pipeline::replay::{FeatureRow, Finding, Observer, Summary, replay as
 use lapwing_pipeline::settings::Settings;
 use lapwing_telemetry::EventTime;
 use lapwing_training::{
-    Card, FitOptions, Fitter, Revision, Row, backtest::GRACE, data_hash, load_labels, save, score,
+    Card, FitOptions, Fitter, Revision, backtest::GRACE, data_hash, load_labels, save, score,
 };
 
 use crate::args::{BacktestArgs, InputArgs, OutputFormat, ReplayArgs, TrainArgs};
@@ -63,19 +63,13 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
         })
         .transpose()?;
     let fitter = Fitter::new(FitOptions::named(&args.name, settings.detection.window))?;
-    let mut collector = Collector { fitter, until, span: None, bar: progress_bar("collecting") };
-    let summary =
-        run_replay(&settings, &args.input.input, None, &mut collector).map_err(anyhow::Error::msg)?;
+    let mut collector = Collector { fitter, until, bar: progress_bar("collecting") };
+    run_replay(&settings, &args.input.input, None, &mut collector).map_err(anyhow::Error::msg)?;
     collector.bar.finish_and_clear();
-    let (from, to) =
-        collector.span.context("no window closed in the recording; is it shorter than detectors.window?")?;
     let fitted = collector.fitter.fit()?;
     let card = Card {
         data_hash: data_hash(&args.input.input)?,
         data: args.input.input.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect::<Vec<_>>().join(", "),
-        from,
-        to,
-        pairs: summary.pairs.len(),
         settings_hash: settings.detection.made_by(),
         fitted_by: format!("lapwing {}", env!("CARGO_PKG_VERSION")),
         backtest: None,
@@ -186,7 +180,6 @@ impl Observer for Revisions {
 struct Collector {
     fitter: Fitter,
     until: Option<EventTime>,
-    span: Option<(EventTime, EventTime)>,
     bar: ProgressBar,
 }
 
@@ -196,17 +189,10 @@ impl Observer for Collector {
     }
 
     fn features(&mut self, rows: Vec<FeatureRow>) {
-        for row in rows {
-            if self.until.is_some_and(|until| row.window_start >= until) {
-                continue;
+        for row in &rows {
+            if self.until.is_none_or(|until| row.window_start < until) {
+                self.fitter.offer(row);
             }
-            let (from, to) = self.span.unwrap_or((row.window_start, row.window_start));
-            self.span = Some((from.min(row.window_start), to.max(row.window_start)));
-            let start = row.window_start.0.to_be_bytes();
-            let pair = &row.pair;
-            let key: [&[u8]; 4] =
-                [pair.cluster.as_bytes(), pair.source.as_bytes(), pair.destination.as_bytes(), &start];
-            self.fitter.offer(Row { key: &key, values: &row.features });
         }
     }
 
