@@ -41,6 +41,8 @@ mod known_names;
 mod mesh;
 mod messages;
 mod names;
+#[cfg(test)]
+mod oracle;
 mod path;
 mod record;
 pub mod recording;

@@ -139,6 +139,8 @@ pub(crate) fn json_string(arena: &mut String, text: &str) {
         match byte {
             b'"' => arena.push_str("\\\""),
             b'\\' => arena.push_str("\\\\"),
+            0x08 => arena.push_str("\\b"),
+            0x0c => arena.push_str("\\f"),
             b'\n' => arena.push_str("\\n"),
             b'\r' => arena.push_str("\\r"),
             b'\t' => arena.push_str("\\t"),

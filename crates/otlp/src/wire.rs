@@ -64,8 +64,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn short_attribute(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         let &[first, length, 0x0a, name_length, ..] = self.rest else { return None };
         let (length, name_length) = (usize::from(length), usize::from(name_length));
-        let (pair, rest) = self.rest[2..].split_at_checked(length)?;
-        let (name, value) = pair[2..].split_at_checked(name_length)?;
+        let (pair, rest) = self.rest.get(2..)?.split_at_checked(length)?;
+        let (name, value) = pair.get(2..)?.split_at_checked(name_length)?;
         let &[0x12, value_length, 0x0a, text_length, ref text @ ..] = value else { return None };
         let fits = usize::from(text_length) == text.len() && usize::from(value_length) == text.len() + 2;
         if first != tag || length > 0x7f || !fits {
@@ -223,6 +223,16 @@ pub(crate) const fn known(numbers: &[u32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by files of a real Collector: an attribute of no or one byte, with others after it.
+    #[test]
+    fn an_attribute_shorter_than_its_parts_is_left_to_the_long_way() {
+        for bytes in [&[0x4a, 0, 0x0a, 5, 1, 2, 3][..], &[0x4a, 1, 0x0a, 0x0a, 0][..], &[0x4a, 2, 0x0a, 0][..]] {
+            let mut reader = Reader::new(bytes);
+            assert!(reader.short_attribute(0x4a).is_none());
+            assert_eq!(reader.rest, bytes);
+        }
+    }
     use proptest::prelude::*;
 
     #[test]
