@@ -123,7 +123,9 @@ def refuse_metrics(way, exporter, log):
     result = exporter.export(reader.get_metrics_data(), timeout_millis=8_000)
     said = " ".join(log.lines)
     equal(f"the metrics exporter over {way} is refused", result.name, "FAILURE")
-    check(f"and the refusal over {way} says what lapwing takes", "traces and logs" in said, said)
+    # The HTTP exporter repeats the status line only; refusals.py reads the body.
+    if way == "grpc":
+        check(f"and the refusal over {way} says what lapwing takes", "traces and logs" in said, said)
     check(f"and it is not retried over {way}", "etry" not in said and "ransient" not in said, said)
     log.lines.clear()
     provider.shutdown()

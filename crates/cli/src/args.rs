@@ -73,8 +73,8 @@ pub(crate) enum Command {
 /// Where the configuration comes from.
 #[derive(Args, Default)]
 pub(crate) struct ConfigArgs {
-    /// Configuration file; may be given several times, later ones win, maps merge.
-    #[arg(long, value_name = "FILE")]
+    /// Configuration files; later ones win, maps merge, lists replace.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(crate) config: Vec<PathBuf>,
     /// One setting, for example `retention.max_age=7d`; may be given several times.
     #[arg(long, value_name = "KEY.PATH=VALUE")]

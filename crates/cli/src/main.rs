@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         // A reader that closes the pipe has seen enough.
         Err(Failure::Other(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(Failure::Other(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::chain(&error));
             ExitCode::FAILURE
         }
     }

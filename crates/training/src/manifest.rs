@@ -110,12 +110,15 @@ impl Manifest {
     }
 }
 
-/// Returns one hash for several files: SHA-256 over their own hashes in the given order, in lower-case
-/// hexadecimal. It names the data a model was fitted on; file names are not part of it.
+/// Returns one hash for several files, and all files below folders: SHA-256 over their own hashes in the given
+/// order (below a folder, by path), in lower-case hexadecimal. It names the data a model was fitted on; file names are not part of it.
 pub fn data_hash(paths: &[PathBuf]) -> Result<String, ManifestError> {
     let mut hash = Sha256::new();
     for path in paths {
-        hash.update(sha256_file(path)?.as_bytes());
+        let files = if path.is_dir() { files_below(path)? } else { vec![path.clone()] };
+        for file in files {
+            hash.update(sha256_file(&file)?.as_bytes());
+        }
     }
     Ok(hex(&hash.finalize()))
 }
