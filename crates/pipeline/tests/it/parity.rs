@@ -1,0 +1,111 @@
+//! Live, from a recording and from the archive: the same findings, by id and revision.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lapwing_otlp::recording::Recording;
+use lapwing_pipeline::replay::{Observer, replay};
+use lapwing_pipeline::settings::Settings;
+use lapwing_telemetry::{EventTime, Finding, FindingState};
+use prost::Message;
+
+use crate::help::{BEGIN, Running, Shot, eventually, findings, request, settings, steady};
+
+/// Until then every finding has been made in each run. Calls go on for longer, in every partition, because
+/// a live run does not know that it is at the end.
+const MINUTES: u64 = 200;
+const TAIL_MINUTES: u64 = 10;
+
+/// Keeps what is found.
+#[derive(Default)]
+struct Kept(Vec<Finding>);
+
+impl Observer for Kept {
+    fn findings(&mut self, findings: Vec<Finding>) -> Result<(), String> {
+        self.0.extend(findings);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_live_runs_findings_are_those_of_replay_by_id_and_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorded = dir.path().join("recorded.otlp");
+    record(&recorded);
+    let settings = settings(&dir.path().join("data"), &["detectors.learning=30m"]);
+    live(&settings, &recorded).await;
+
+    let live = by_revision(&findings(&settings.data_dir.join("findings.ndjson")));
+    let states = |state| live.values().filter(|finding| finding.state == state).count();
+    assert!(states(FindingState::Open) >= 2, "{} findings opened", states(FindingState::Open));
+    assert!(states(FindingState::Close) >= 1, "{} findings closed", states(FindingState::Close));
+    for input in [recorded, settings.archive_dir()] {
+        let mut kept = Kept::default();
+        let summary = replay(&settings, std::slice::from_ref(&input), None, &mut kept).unwrap();
+        assert_eq!(summary.calls, shots().len() as u64);
+        let replayed = by_revision(&kept.0);
+        assert_eq!(replayed.keys().collect::<Vec<_>>(), live.keys().collect::<Vec<_>>());
+        assert_eq!(replayed, live, "every word of every revision");
+    }
+}
+
+/// Sends the recording through the door, each request when it had arrived.
+async fn live(settings: &Settings, recorded: &Path) {
+    let mut running = Running::start(settings, false).await;
+    for message in Recording::open(&[PathBuf::from(recorded)]).unwrap() {
+        let message = message.unwrap();
+        running.hands.set(message.arrival);
+        running.sender.send(message.payload, &message.body).await.unwrap();
+    }
+    let detect = running.pipeline.gauges.detect.clone();
+    eventually("detect has seen every call", || detect.borrow().engines.calls == shots().len() as u64).await;
+    running.drain().await;
+}
+
+/// A steady mesh in which a stranger calls the ledger, and the stock fails for a while.
+fn shots() -> Vec<Shot> {
+    let mut shots = steady(1, BEGIN, MINUTES + TAIL_MINUTES);
+    let during = |shot: &Shot, from, to| {
+        let minute = shot.ended_at.since(BEGIN).as_secs() / 60;
+        (from..to).contains(&minute)
+    };
+    for shot in shots.iter_mut().filter(|shot| shot.destination == "shop/stock") {
+        if during(shot, 80, 100) {
+            shot.status = 503;
+        }
+    }
+    for (i, minute) in [50, 51, 55].into_iter().enumerate() {
+        let ended_at = BEGIN.plus(Duration::from_secs(minute * 60 + 1));
+        let id = 1_000_000 + i as u64;
+        shots.push(Shot { source: "web/cron", destination: "pay/ledger", ended_at, ..crate::help::shot(id) });
+    }
+    shots.sort_by_key(|shot| shot.ended_at);
+    shots
+}
+
+/// Writes the calls as the Collector's file exporter does, thirty seconds to a request.
+fn record(path: &Path) {
+    let mut file = Vec::new();
+    for shots in shots().chunk_by(|a, b| seconds(a) / 30 == seconds(b) / 30) {
+        let body = request(shots).encode_to_vec();
+        file.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        file.extend_from_slice(&body);
+    }
+    std::fs::write(path, file).unwrap();
+}
+
+fn seconds(shot: &Shot) -> i64 {
+    shot.ended_at.unix_seconds()
+}
+
+/// The findings revised before the tail, by id and revision; none may come twice.
+fn by_revision(findings: &[Finding]) -> BTreeMap<(String, u32), Finding> {
+    let end: EventTime = BEGIN.plus(Duration::from_secs(MINUTES * 60));
+    let mut found = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.revised_at() < end) {
+        let again = found.insert((finding.id.clone(), finding.revision), finding.clone());
+        assert!(again.is_none(), "{} revision {} twice", finding.id, finding.revision);
+    }
+    found
+}
