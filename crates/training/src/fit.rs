@@ -157,9 +157,9 @@ pub struct FitOptions {
 }
 
 impl FitOptions {
-    /// The usual options for a model of that name: components for 0.95 of the variance, and a threshold a
-    /// quarter above what 0.999 of the training windows score, so that chance passes it less than once in a
-    /// thousand windows. 50 000 rows leave 50 windows above that quantile, enough to place it.
+    /// The usual options for a model of that name: components for 0.95 of the variance, and a threshold at twice
+    /// what 0.999 of the training windows score. A score is a squared distance, so that is 1.4 times as far as
+    /// all but one in a thousand. 50 000 rows leave 50 beyond that quantile, enough to place it.
     pub fn named(name: &str, window: Duration) -> FitOptions {
         FitOptions {
             name: name.to_owned(),
@@ -167,7 +167,7 @@ impl FitOptions {
             max_rows: 50_000,
             explained: 0.95,
             quantile: 0.999,
-            margin: 1.25,
+            margin: 2.0,
         }
     }
 
