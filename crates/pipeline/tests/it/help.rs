@@ -208,11 +208,13 @@ pub(crate) fn archived_ids(dir: &Path) -> BTreeMap<u64, usize> {
     ids
 }
 
-/// Every frame in the journal of a data directory that no pipeline runs in, read as archive reads it.
+/// Every frame in the journal of a data directory in which no pipeline runs and none will: what its readers
+/// had read is forgotten.
 pub(crate) async fn journalled(data_dir: &Path) -> Vec<Calls> {
     let consumers = vec!["archive".to_owned()];
     let (dir, disk_budget_bytes) = (data_dir.join("journal"), 1 << 30);
     let settings = JournalSettings { dir, disk_budget_bytes, segment_bytes: 64 << 20, consumers };
+    fs::remove_dir_all(settings.dir.join("consumers")).unwrap();
     let (writer, journal) = Journal::open(settings).unwrap();
     let mut reader = journal.reader("archive", None).unwrap();
     drop(writer); // The log ends after its last frame.
