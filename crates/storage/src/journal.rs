@@ -205,8 +205,7 @@ impl Journal {
         });
         let tail = Tail { segments: recovered.segments, next: recovered.next, closed: false };
         let (sender, tail) = watch::channel(tail);
-        let writer =
-            JournalWriter::start(shared.clone(), sender, lock).map_err(at(&shared.settings.dir))?;
+        let writer = JournalWriter::start(shared.clone(), sender, lock).map_err(at(&shared.settings.dir))?;
         Ok((writer, Journal { shared, tail }))
     }
 
@@ -235,7 +234,10 @@ impl Journal {
             disk_budget_bytes: self.shared.settings.disk_budget_bytes,
             segments: tail.segments.len(),
             next: tail.next,
-            lag_frames: consumers.iter().map(|(n, c)| (n.clone(), tail.next.saturating_sub(c.needs))).collect(),
+            lag_frames: consumers
+                .iter()
+                .map(|(n, c)| (n.clone(), tail.next.saturating_sub(c.needs)))
+                .collect(),
             consumers: consumers.iter().map(|(name, c)| (name.clone(), c.stats(&tail))).collect(),
         }
     }

@@ -17,4 +17,6 @@ pub mod state;
 
 pub use archive::{Archive, ArchiveError, ArchiveSettings, ClosedFile};
 pub use dataset::{Dataset, DatasetError};
-pub use journal::{Journal, JournalError, JournalReader, JournalSettings, JournalStats, JournalWriter};
+pub use journal::{
+    ConsumerStats, Journal, JournalError, JournalReader, JournalSettings, JournalStats, JournalWriter,
+};

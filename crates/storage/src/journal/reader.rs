@@ -78,7 +78,8 @@ impl JournalReader {
             tail.segments.first().map_or(tail.next, |s| s.first)
         };
         let committed = |c: &Consumer| c.has_committed && next < c.needs;
-        if next < oldest && self.journal.shared.consumers.borrow().get(&self.consumer).is_some_and(committed) {
+        if next < oldest && self.journal.shared.consumers.borrow().get(&self.consumer).is_some_and(committed)
+        {
             return Err(JournalError::Gone { after: after.map_or(0, |o| o.0), oldest });
         }
         self.journal.shared.floor.send_modify(|floor| *floor = next.max(*floor));
@@ -152,8 +153,11 @@ impl JournalReader {
         }
         let missing = first - self.next;
         tracing::error!(
-            consumer = self.consumer, frames = missing, from = self.next, until = first,
-            "frames are missing from the journal, as after a segment was moved away; going on after them"
+            consumer = self.consumer,
+            frames = missing,
+            from = self.next,
+            until = first,
+            "frames are not in the journal, as after a segment was moved away or while this consumer was switched off; going on after them"
         );
         self.next = first;
         self.tell(|consumer| {
@@ -279,7 +283,8 @@ impl LogReader for JournalReader {
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError> {
         // Frames are read in file order, so the highest offset speaks for everything before it.
         let Some(last) = positions.iter().map(|p| p.offset).max() else { return Ok(()) };
-        let next = Offset(last.0 + 1);
+        let needs = self.journal.shared.consumers.borrow().get(&self.consumer).map_or(0, |c| c.needs);
+        let next = Offset(needs.max(last.0 + 1));
         let path = self.journal.shared.settings.dir.join("consumers").join(&self.consumer);
         match write_commit(&path, next) {
             // What was committed is in the consumer's own durable output, and to free segments is just what
@@ -288,11 +293,12 @@ impl LogReader for JournalReader {
             Err(error) if is_full(&error) => {
                 tracing::warn!(file = %path.display(), %error, "a commit could not be written; the next one may");
             }
-            written => written
-                .map_err(|error| ReadError { reason: format!("commit file `{}`: {error}", path.display()) })?,
+            written => written.map_err(|error| ReadError {
+                reason: format!("commit file `{}`: {error}", path.display()),
+            })?,
         }
         self.tell(|consumer| {
-            consumer.needs = consumer.needs.max(next.0);
+            consumer.needs = next.0;
             consumer.has_committed = true;
         });
         Ok(())
