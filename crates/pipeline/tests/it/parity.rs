@@ -10,7 +10,7 @@ use lapwing_pipeline::settings::Settings;
 use lapwing_telemetry::{EventTime, Finding, FindingState};
 use prost::Message;
 
-use crate::help::{BEGIN, Running, Shot, eventually, findings, request, settings, steady};
+use crate::help::{BEGIN, Running, Shot, findings, request, settings, steady};
 
 /// Until then every finding has been made in each run. Calls go on for longer, in every partition, because
 /// a live run does not know that it is at the end.
@@ -33,7 +33,7 @@ async fn the_live_runs_findings_are_those_of_replay_by_id_and_revision() {
     let dir = tempfile::tempdir().unwrap();
     let recorded = dir.path().join("recorded.otlp");
     record(&recorded);
-    let settings = settings(&dir.path().join("data"), &["detectors.learning=30m"]);
+    let settings = settings(&dir.path().join("data"), &["detectors.learning=30m", "detectors.lateness=60s"]);
     live(&settings, &recorded).await;
 
     let live = by_revision(&findings(&settings.data_dir.join("findings.ndjson")));
@@ -58,8 +58,6 @@ async fn live(settings: &Settings, recorded: &Path) {
         running.hands.set(message.arrival);
         running.sender.send(message.payload, &message.body).await.unwrap();
     }
-    let detect = running.pipeline.gauges.detect.clone();
-    eventually("detect has seen every call", || detect.borrow().engines.calls == shots().len() as u64).await;
     running.drain().await;
 }
 
