@@ -56,4 +56,6 @@ fn a_data_hash_names_the_bytes_and_their_order_and_not_the_file_names() {
         |paths: &[&PathBuf]| data_hash(&paths.iter().map(|p| (*p).clone()).collect::<Vec<_>>()).unwrap();
     assert_eq!(hash(&[&a, &b]), hash(&[&c, &b]));
     assert_ne!(hash(&[&a, &b]), hash(&[&b, &a]));
+    let whole = folder.path().to_owned();
+    assert_eq!(hash(&[&whole]), hash(&[&a, &b, &c]), "a folder stands for its files");
 }
