@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, MapArray, RecordBatch, StringArray, StringBuilder, StructArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, MapArray, RecordBatch, StringArray, StringBuilder, StructArray,
+    UInt32Array,
+};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, UInt32Type};
 use lapwing_telemetry::{Calls, RawCalls};
@@ -26,13 +29,18 @@ impl Redactor {
             .iter()
             .zip(batch.columns())
             .map(|(field, column)| match field.data_type() {
-                DataType::Dictionary(..) if !LEFT_ALONE.contains(&field.name().as_str()) => self.words(field.name(), column),
+                DataType::Dictionary(..) if !LEFT_ALONE.contains(&field.name().as_str()) => {
+                    self.words(field.name(), column)
+                }
                 DataType::Map(..) => self.attributes(column),
                 _ => column.clone(),
             })
             .collect();
         let batch = RecordBatch::try_new(schema, columns).expect("columns keep their type and length");
-        #[expect(clippy::disallowed_methods, reason = "this is redaction: every text of the batch was just scanned")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is redaction: every text of the batch was just scanned"
+        )]
         Calls::redacted(batch).expect("the schema is that of raw calls")
     }
 
@@ -106,7 +114,11 @@ impl Redactor {
         let new_values: ArrayRef = if new_ids.is_empty() && decisions.all_used() {
             map.values().clone()
         } else {
-            let keys = if new_ids.is_empty() { values.keys().clone() } else { UInt32Array::new(ScalarBuffer::from(new_ids), None) };
+            let keys = if new_ids.is_empty() {
+                values.keys().clone()
+            } else {
+                UInt32Array::new(ScalarBuffer::from(new_ids), None)
+            };
             decisions.compact(&keys, value_texts)
         };
         let new_names = new_names.unwrap_or_else(|| map.keys().clone());
@@ -190,7 +202,8 @@ impl Decisions {
     }
 
     fn judge(&mut self, redactor: &mut Redactor, class: FieldClass, id: u32, value: &str) -> u32 {
-        let outcome = if class.skip && looks_technical(value) { Outcome::Clean } else { redactor.decide(class, value) };
+        let outcome =
+            if class.skip && looks_technical(value) { Outcome::Clean } else { redactor.decide(class, value) };
         match outcome {
             Outcome::Clean => {
                 self.kept[id as usize] = true;
@@ -247,5 +260,6 @@ fn strings(values: &ArrayRef) -> &StringArray {
 /// Whether a value is a SPIFFE id as its standard allows it: no character that e-mail addresses or queries need.
 fn is_spiffe(value: &str) -> bool {
     let Some(rest) = value.strip_prefix("spiffe://") else { return false };
-    rest.len() <= 2_048 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_'))
+    rest.len() <= 2_048
+        && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_'))
 }

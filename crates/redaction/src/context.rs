@@ -42,6 +42,8 @@ pub(crate) struct Text<'a> {
     pub(crate) may: u64,
     /// Rules that are switched off.
     pub(crate) disabled: u64,
+    /// Rules for addresses that truncate: what they leave is no longer theirs.
+    pub(crate) truncated: u64,
 }
 
 impl Text<'_> {

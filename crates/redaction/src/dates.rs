@@ -8,6 +8,9 @@ use crate::numbers::{bounded, claim};
 /// A date beside a word for birth: `1940-06-23`, `20/06/1940`, `12 March 1980`, with time if any.
 pub(crate) fn date(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
+    if text.may & Rule::DateOfBirth.bit() == 0 {
+        return None;
+    }
     let end = numeric_date(bytes, start).or_else(|| written_date(bytes, start))?;
     (text.allows(Rule::DateOfBirth) && text.says(Rule::DateOfBirth, start))
         .then(|| claim(text, Rule::DateOfBirth, start, end))?
@@ -36,12 +39,17 @@ fn numeric_date(bytes: &[u8], start: usize) -> Option<usize> {
     let fits = match (first_digits, third_digits) {
         (4, 1 | 2) => checks::birth_date(third, second, first),
         (1 | 2, 4) => checks::birth_date(first, second, third) || checks::birth_date(second, first, third),
-        (1 | 2, 2) => checks::birth_date(first, second, 1900 + third) || checks::birth_date(second, first, 1900 + third),
+        (1 | 2, 2) => {
+            checks::birth_date(first, second, 1900 + third) || checks::birth_date(second, first, 1900 + third)
+        }
         _ => false,
     };
     let time = bytes.get(end) == Some(&b'T') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
     let end = if time {
-        end + bytes[end..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'+' | b'-')).count()
+        end + bytes[end..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'+' | b'-'))
+            .count()
     } else {
         end
     };
@@ -61,7 +69,11 @@ fn written_date(bytes: &[u8], start: usize) -> Option<usize> {
         let digits = word.iter().take_while(|b| b.is_ascii_digit()).count();
         match () {
             () if is_month(word) => month = true,
-            () if (1..=4).contains(&digits) && (digits == length || (digits <= 2 && length == digits + 2)) => numbers += 1,
+            () if (1..=4).contains(&digits)
+                && (digits == length || (digits <= 2 && length == digits + 2)) =>
+            {
+                numbers += 1
+            }
             () => break,
         }
         words += 1;

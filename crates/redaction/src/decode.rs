@@ -35,7 +35,8 @@ impl Decoded {
 
 fn layer(bytes: &[u8]) -> Option<Decoded> {
     let first = first_escape(bytes)?;
-    let mut decoded = Decoded { bytes: Vec::with_capacity(bytes.len()), starts: Vec::with_capacity(bytes.len() + 1) };
+    let mut decoded =
+        Decoded { bytes: Vec::with_capacity(bytes.len()), starts: Vec::with_capacity(bytes.len() + 1) };
     decoded.bytes.extend_from_slice(&bytes[..first]);
     decoded.starts.extend(0..first as u32);
     let mut i = first;
@@ -122,8 +123,18 @@ fn backslash(bytes: &[u8]) -> Option<(usize, Plain)> {
 
 fn entity(bytes: &[u8]) -> Option<(usize, Plain)> {
     const NAMED: &[(&[u8], u8)] = &[
-        (b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&quot;", b'"'), (b"&apos;", b'\''), (b"&commat;", b'@'),
-        (b"&period;", b'.'), (b"&nbsp;", b' '), (b"&num;", b'#'), (b"&plus;", b'+'), (b"&sol;", b'/'), (b"&colon;", b':'),
+        (b"&amp;", b'&'),
+        (b"&lt;", b'<'),
+        (b"&gt;", b'>'),
+        (b"&quot;", b'"'),
+        (b"&apos;", b'\''),
+        (b"&commat;", b'@'),
+        (b"&period;", b'.'),
+        (b"&nbsp;", b' '),
+        (b"&num;", b'#'),
+        (b"&plus;", b'+'),
+        (b"&sol;", b'/'),
+        (b"&colon;", b':'),
     ];
     if bytes.get(1) != Some(&b'#') {
         let named = NAMED.iter().find(|(name, _)| bytes.starts_with(name));
@@ -151,7 +162,9 @@ fn wide(bytes: &[u8]) -> Option<(usize, Plain)> {
     };
     let c = std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()?;
     let plain = match c {
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{180e}' => Plain::nothing(),
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{180e}' => {
+            Plain::nothing()
+        }
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Plain::byte(b' '),
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => Plain::byte(b'-'),
         '\u{2024}' => Plain::byte(b'.'),
@@ -184,15 +197,17 @@ pub(crate) fn plain(value: &[u8]) -> Cow<'_, [u8]> {
 
 /// What base64 or hexadecimal digits spell, if that is text; `None` otherwise, found out after a few bytes.
 pub(crate) fn spelled_text(token: &[u8]) -> Option<Vec<u8>> {
-    // Four letters are three bytes: most runs are refused here, before memory is asked for.
-    let head = token.get(..4)?;
-    let pair = |i: usize| hex(&head[i..i + 2]).is_some_and(|b| is_text(b as u8));
-    let three = head.iter().try_fold(0u32, |bits, b| Some(bits << 6 | u32::from(sextet(*b)?)))?;
-    let base64_fits = three.to_be_bytes()[1..].iter().all(|b| is_text(*b));
-    if !base64_fits && !(pair(0) && pair(2)) {
-        return None;
-    }
-    hexadecimal(token).or_else(|| base64(token))
+    // Twelve letters are nine bytes or six: most runs are refused here, before memory is asked for.
+    let head = token.get(..12)?;
+    let pair = |two: &[u8]| hex(two).is_some_and(|b| is_text(b as u8));
+    let four = |four: &[u8]| {
+        let bits = four.iter().try_fold(0u32, |bits, b| Some(bits << 6 | u32::from(sextet(*b)?)));
+        bits.is_some_and(|b| b.to_be_bytes()[1..].iter().all(|b| is_text(*b)))
+    };
+    let hexadecimal_fits = head.chunks_exact(2).all(pair);
+    let base64_fits = head[..8].chunks_exact(4).all(four);
+    let text = if hexadecimal_fits { hexadecimal(token) } else { None };
+    text.or_else(|| if base64_fits { base64(token) } else { None })
 }
 
 fn hexadecimal(token: &[u8]) -> Option<Vec<u8>> {

@@ -11,23 +11,26 @@ pub(crate) fn iban(text: &Text<'_>, start: usize) -> Option<Found> {
     if !(head[..2].iter().all(u8::is_ascii_alphabetic) && head[2..].iter().all(u8::is_ascii_digit)) {
         return None;
     }
-    let (mut compact, mut i, mut ends) = (Vec::with_capacity(34), start, Vec::new());
-    while i < bytes.len() && compact.len() <= 34 {
+    if !checks::iban_country(&head[..2]) {
+        return None;
+    }
+    let (mut compact, mut ends, mut length, mut i) = ([0u8; 34], [0usize; 34], 0, start);
+    while i < bytes.len() && length < compact.len() {
         let byte = bytes[i];
         if byte.is_ascii_alphanumeric() {
-            compact.push(byte);
-            ends.push(i + 1);
-        } else if !(matches!(byte, b' ' | b'-' | b'+') && bytes.get(i + 1).is_some_and(u8::is_ascii_alphanumeric)) {
+            (compact[length], ends[length]) = (byte, i + 1);
+            length += 1;
+        } else if !(matches!(byte, b' ' | b'-' | b'+')
+            && bytes.get(i + 1).is_some_and(u8::is_ascii_alphanumeric))
+        {
             break;
         }
         i += 1;
     }
     // The registered length says where a spaced number ends; longer text may follow it.
-    (15..=compact.len().min(34)).rev().find_map(|length| {
-        let end = ends[length - 1];
-        let fits = checks::iban_country(&compact[..2]) && bounded(bytes, end) && checks::iban(&compact[..length]);
-        fits.then(|| claim(text, Rule::Iban, start, end))?
-    })
+    let fits = |length: &usize| bounded(bytes, ends[length - 1]) && checks::iban(&compact[..*length]);
+    let length = (15..=length).rev().find(fits)?;
+    claim(text, Rule::Iban, start, ends[length - 1])
 }
 
 pub(crate) fn nino(text: &Text<'_>, start: usize) -> Option<Found> {
@@ -40,7 +43,8 @@ pub(crate) fn nino(text: &Text<'_>, start: usize) -> Option<Found> {
         if want_letter && byte.is_ascii_alphabetic() || !want_letter && byte.is_ascii_digit() {
             compact[filled] = byte;
             filled += 1;
-        } else if !(filled > 1 && matches!(byte, b' ' | b'-' | b'+') && bytes[i - 1].is_ascii_alphanumeric()) {
+        } else if !(filled > 1 && matches!(byte, b' ' | b'-' | b'+') && bytes[i - 1].is_ascii_alphanumeric())
+        {
             return None;
         }
         i += 1;
@@ -53,38 +57,70 @@ pub(crate) fn nino(text: &Text<'_>, start: usize) -> Option<Found> {
 /// With a space and in capitals a postcode is believed as it stands; otherwise a word must say so.
 pub(crate) fn postcode(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
-    let word = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-    let first = word(start);
-    let (compact, end, spaced) = if (5..=7).contains(&first) {
-        (bytes[start..start + first].to_vec(), start + first, false)
-    } else {
-        let second = start + first + 1;
-        let gap = matches!(bytes.get(second - 1), Some(b' ' | b'+' | b'-'));
-        if !(2..=4).contains(&first) || !gap || second >= bytes.len() || word(second) != 3 {
-            return None;
-        }
-        ([&bytes[start..start + first], &bytes[second..second + 3]].concat(), second + 3, bytes[second - 1] != b'-')
-    };
-    let open = !is_run(text.before(start)) && text.before(start) != b'.';
-    if !open || !bounded(bytes, end) || !checks::postcode(&compact) {
+    if is_run(text.before(start)) || text.before(start) == b'.' {
         return None;
     }
-    let capitals = compact.iter().all(|b| !b.is_ascii_lowercase());
-    let believed = spaced && capitals || text.says(Rule::Postcode, start) || capitals && text.near(Rule::StreetAddress.bit(), start);
+    let first = word(bytes, start);
+    let (second, spaced) = match first {
+        5..=7 => (0, false),
+        2..=4
+            if matches!(bytes.get(start + first), Some(b' ' | b'+' | b'-'))
+                && word(bytes, start + first + 1) == 3 =>
+        {
+            (3, bytes[start + first] != b'-')
+        }
+        _ => return None,
+    };
+    let end = start + first + if second > 0 { second + 1 } else { 0 };
+    let compact = Compact::of(&bytes[start..end])?;
+    if !bounded(bytes, end) || !checks::postcode(compact.bytes()) {
+        return None;
+    }
+    let capitals = compact.bytes().iter().all(|b| !b.is_ascii_lowercase());
+    let believed = spaced && capitals
+        || text.says(Rule::Postcode, start)
+        || capitals && text.near(Rule::StreetAddress.bit(), start);
     believed.then(|| claim(text, Rule::Postcode, start, end))?
 }
 
 pub(crate) fn plate(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
-    let word = |at: usize| bytes.get(at..).map_or(0, |b| b.iter().take(8).take_while(|b| b.is_ascii_alphanumeric()).count());
-    let first = word(start);
-    let gap = bytes[start + first..].iter().take(3).take_while(|b| matches!(b, b' ' | b'+' | b'-')).count();
-    let second = if first <= 4 && gap <= 2 { word(start + first + gap) } else { 0 };
-    let one = (bytes[start..start + first].to_vec(), start + first);
-    let rest = start + first + gap;
-    let both = ([&one.0, &bytes[rest..rest + second]].concat(), rest + second);
-    let fitting = |(compact, end): &(Vec<u8>, usize)| checks::plate(compact) && bounded(bytes, *end);
-    let end = [both, one].into_iter().find(fitting)?.1;
-    let fits = !is_run(text.before(start));
-    (fits && text.says(Rule::Plate, start)).then(|| claim(text, Rule::Plate, start, end))?
+    if text.may & Rule::Plate.bit() == 0 || is_run(text.before(start)) {
+        return None;
+    }
+    let first = word(bytes, start);
+    let one = start + first;
+    let gap = bytes[one..].iter().take(3).take_while(|b| matches!(b, b' ' | b'+' | b'-')).count();
+    let two = one + gap + if first <= 4 && (1..=2).contains(&gap) { word(bytes, one + gap) } else { 0 };
+    let fits = |end: &usize| {
+        bounded(bytes, *end) && Compact::of(&bytes[start..*end]).is_some_and(|c| checks::plate(c.bytes()))
+    };
+    let end = [two, one].into_iter().find(fits)?;
+    text.says(Rule::Plate, start).then(|| claim(text, Rule::Plate, start, end))?
+}
+
+/// Length of the letters and digits at `at`; 8 stands for all that are too long.
+fn word(bytes: &[u8], at: usize) -> usize {
+    bytes.get(at..).map_or(0, |b| b.iter().take(8).take_while(|b| b.is_ascii_alphanumeric()).count())
+}
+
+/// The letters and digits of a short text.
+struct Compact {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl Compact {
+    fn of(text: &[u8]) -> Option<Compact> {
+        let mut compact = Compact { bytes: [0; 8], len: 0 };
+        for byte in text.iter().filter(|b| b.is_ascii_alphanumeric()) {
+            *compact.bytes.get_mut(compact.len)? = *byte;
+            compact.len += 1;
+        }
+        Some(compact)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }

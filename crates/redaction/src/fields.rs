@@ -30,7 +30,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(never_scan: Vec<String>, patterns: Vec<(Regex, u16)>) -> Fields {
+    pub(crate) fn new(never_scan: &[String], patterns: Vec<(Regex, u16)>) -> Fields {
         Fields { never_scan: never_scan.iter().map(|n| n.to_ascii_lowercase()).collect(), patterns }
     }
 
@@ -46,7 +46,7 @@ impl Fields {
         }
         let bare = lower.strip_prefix("resource.").unwrap_or(&lower);
         let meaning = keys.meaning(name.as_bytes()).filter(|m| m.shape != Shape::BareName);
-        let skip = meaning.is_none_or(|m| m.is_built_in()) && is_structural(bare);
+        let skip = meaning.is_none_or(super::keys::Meaning::is_built_in) && is_structural(bare);
         let meaning = if skip { None } else { meaning };
         FieldClass { skip, field: Field { meaning, technical: is_technical(name.as_bytes()) } }
     }
@@ -57,24 +57,114 @@ impl Fields {
 /// log operators, Istio's and Linkerd's tags.
 fn is_structural(name: &str) -> bool {
     const PREFIXES: &[&str] = &[
-        "k8s.", "service.", "telemetry.", "container.id", "container.image", "container.name", "cloud.", "istio.", "otel.",
-        "deployment.environment", "faas.", "aws.ecs.", "gcp.", "azure.", "network.protocol", "rpc.system", "rpc.service",
-        "rpc.method", "rpc.grpc.status", "messaging.system", "messaging.operation", "db.system", "db.operation",
-        "db.collection", "db.namespace", "upstream_cluster", "downstream_cluster", "downstream_tls", "upstream_tls",
-        "response_code", "response_flags", "connection_termination", "os.type", "linkerd.", "consul.",
+        "k8s.",
+        "service.",
+        "telemetry.",
+        "container.id",
+        "container.image",
+        "container.name",
+        "cloud.",
+        "istio.",
+        "otel.",
+        "deployment.environment",
+        "faas.",
+        "aws.ecs.",
+        "gcp.",
+        "azure.",
+        "network.protocol",
+        "rpc.system",
+        "rpc.service",
+        "rpc.method",
+        "rpc.grpc.status",
+        "messaging.system",
+        "messaging.operation",
+        "db.system",
+        "db.operation",
+        "db.collection",
+        "db.namespace",
+        "upstream_cluster",
+        "downstream_cluster",
+        "downstream_tls",
+        "upstream_tls",
+        "response_code",
+        "response_flags",
+        "connection_termination",
+        "os.type",
+        "linkerd.",
+        "consul.",
     ];
     const NAMES: &[&str] = &[
-        "authority", "bytes_received", "bytes_sent", "component", "downstream_local_uri_san", "downstream_peer_uri_san",
-        "duration", "error.type", "flags", "guid:x-request-id", "http.flavor", "http.method", "http.protocol",
-        "http.request.method", "http.response.status_code", "http.route", "http.scheme", "http.status_code", "kind",
-        "log_name", "method", "node_id", "parent_span_id", "protocol", "request_id", "request_size", "requested_server_name",
-        "response_size", "route_name", "scheme", "scope.name", "scope.version", "severity", "severity_number", "severity_text",
-        "span.kind", "span_id", "start_time", "status", "status.code", "status_code", "trace_id", "traceid", "spanid",
-        "traceparent", "upstream_host", "upstream_local_uri_san", "upstream_peer_uri_san", "upstream_request_attempt_count",
-        "upstream_service_time", "url.scheme", "x-b3-spanid", "x-b3-traceid", "x-request-id", "x_request_id", "zone",
-        "server.port", "client.port", "network.peer.port", "net.peer.port", "thread.id", "thread.name", "span.trace_state",
-        "http.request.body.size", "http.response.body.size", "http.request.header.x-request-id", "http.request_content_length",
-        "http.response_content_length", "request_duration", "response_duration", "request_tx_duration",
+        "authority",
+        "bytes_received",
+        "bytes_sent",
+        "component",
+        "downstream_local_uri_san",
+        "downstream_peer_uri_san",
+        "duration",
+        "error.type",
+        "flags",
+        "guid:x-request-id",
+        "http.flavor",
+        "http.method",
+        "http.protocol",
+        "http.request.method",
+        "http.response.status_code",
+        "http.route",
+        "http.scheme",
+        "http.status_code",
+        "kind",
+        "log_name",
+        "method",
+        "node_id",
+        "parent_span_id",
+        "protocol",
+        "request_id",
+        "request_size",
+        "requested_server_name",
+        "response_size",
+        "route_name",
+        "scheme",
+        "scope.name",
+        "scope.version",
+        "severity",
+        "severity_number",
+        "severity_text",
+        "span.kind",
+        "span_id",
+        "start_time",
+        "status",
+        "status.code",
+        "status_code",
+        "trace_id",
+        "traceid",
+        "spanid",
+        "traceparent",
+        "upstream_host",
+        "upstream_local_uri_san",
+        "upstream_peer_uri_san",
+        "upstream_request_attempt_count",
+        "upstream_service_time",
+        "url.scheme",
+        "x-b3-spanid",
+        "x-b3-traceid",
+        "x-request-id",
+        "x_request_id",
+        "zone",
+        "server.port",
+        "client.port",
+        "network.peer.port",
+        "net.peer.port",
+        "thread.id",
+        "thread.name",
+        "span.trace_state",
+        "http.request.body.size",
+        "http.response.body.size",
+        "http.request.header.x-request-id",
+        "http.request_content_length",
+        "http.response_content_length",
+        "request_duration",
+        "response_duration",
+        "request_tx_duration",
     ];
     NAMES.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p))
 }
@@ -98,29 +188,53 @@ mod tests {
     use crate::builtin::Rule;
 
     fn class(name: &str) -> FieldClass {
-        Fields::new(vec!["Build.Id".to_owned()], Vec::new()).class(name, &Keys::builtin(0))
+        Fields::new(&["Build.Id".to_owned()], Vec::new()).class(name, &Keys::builtin(0))
     }
 
     #[test]
     fn structural_names_are_skipped() {
-        for name in ["k8s.pod.name", "resource.k8s.pod.ip", "request_id", "upstream_cluster.name", "http.status_code", "build.id"] {
+        for name in [
+            "k8s.pod.name",
+            "resource.k8s.pod.ip",
+            "request_id",
+            "upstream_cluster.name",
+            "http.status_code",
+            "build.id",
+        ] {
             assert!(class(name).skip, "{name}");
         }
-        for name in ["path", "http.url", "body", "user_agent", "x_forwarded_for", "enduser.id", "http.request.header.cookie"] {
+        for name in [
+            "path",
+            "http.url",
+            "body",
+            "user_agent",
+            "x_forwarded_for",
+            "enduser.id",
+            "http.request.header.cookie",
+        ] {
             assert!(!class(name).skip, "{name}");
         }
     }
 
     #[test]
     fn sensitive_names_keep_their_meaning() {
-        assert_eq!(class("http.request.header.authorization").field.meaning.map(|m| m.rule), Some(Rule::Authorization.id()));
+        assert_eq!(
+            class("http.request.header.authorization").field.meaning.map(|m| m.rule),
+            Some(Rule::Authorization.id())
+        );
         assert_eq!(class("resource.user.email").field.meaning.map(|m| m.rule), Some(Rule::Email.id()));
         assert_eq!(class("name").field.meaning, None, "the span's name is text");
     }
 
     #[test]
     fn a_structural_name_does_not_hide_an_odd_value() {
-        for value in ["0a9ace44-cdd1-9cf7-a040-f077cdf308fa", "outbound|8080||cart.shop.svc", "200", "-", "2026-11-22T01:23:27.403Z"] {
+        for value in [
+            "0a9ace44-cdd1-9cf7-a040-f077cdf308fa",
+            "outbound|8080||cart.shop.svc",
+            "200",
+            "-",
+            "2026-11-22T01:23:27.403Z",
+        ] {
             assert!(looks_technical(value), "{value}");
         }
         for value in ["ann@example.org", "a=b", "4111111111111111", "x%40y", "Zoë"] {

@@ -31,7 +31,7 @@ pub(crate) enum Shape {
 pub(crate) struct Meaning {
     pub(crate) rule: u16,
     pub(crate) shape: Shape,
-    /// Whether the whole name must be the phrase.
+    /// Whether the phrase must be all of the name, or all after its last dot.
     whole: bool,
 }
 
@@ -49,6 +49,8 @@ impl Meaning {
 /// Phrases and what they mean, and the words by which text is searched for them.
 pub(crate) struct Keys {
     phrases: HashMap<String, Option<Meaning>, foldhash::fast::FixedState>,
+    /// Words that the longest phrase has.
+    most_words: usize,
     /// Words of names from rule files.
     stems: Vec<String>,
 }
@@ -56,11 +58,13 @@ pub(crate) struct Keys {
 /// A name longer than this is judged by its end.
 pub(crate) const NAME_BYTES: usize = 64;
 const MAX_WORDS: usize = 16;
+/// Words that the longest phrase of the table has.
+const MOST_WORDS: usize = 4;
 
 impl Keys {
     /// The phrases of the built-in rules that are not in `disabled`.
     pub(crate) fn builtin(disabled: u64) -> Keys {
-        let mut keys = Keys { phrases: HashMap::default(), stems: Vec::new() };
+        let mut keys = Keys { phrases: HashMap::default(), most_words: MOST_WORDS, stems: Vec::new() };
         for (phrase, meaning) in phrases() {
             if meaning.is_none_or(|m| disabled & (1 << m.rule) == 0) {
                 keys.phrases.insert(phrase.replace(' ', ""), meaning);
@@ -73,6 +77,7 @@ impl Keys {
     pub(crate) fn insert(&mut self, name: &str, rule: u16) {
         let folded = Folded::of(name.as_bytes());
         self.phrases.insert(folded.range(0, folded.words).to_owned(), Some(Meaning::of_file(rule)));
+        self.most_words = self.most_words.max(folded.words);
         let words: Vec<&str> = (0..folded.words).map(|w| folded.range(w, w + 1)).collect();
         self.stems.push(stem(&words.join(" ")).to_owned());
         self.stems.push(words.concat());
@@ -108,9 +113,10 @@ impl Keys {
     }
 
     fn longest(&self, folded: &Folded, words: usize) -> Option<Option<Meaning>> {
-        for first in 0..words {
+        // No phrase of the table has more words; a name of a rule file may.
+        for first in words.saturating_sub(self.most_words)..words {
             if let Some(meaning) = self.phrases.get(folded.range(first, words)) {
-                let fits = meaning.is_none_or(|m| first == 0 || !m.whole);
+                let fits = meaning.is_none_or(|m| first == 0 || !m.whole || folded.dotted & 1 << first != 0);
                 if fits {
                     return Some(*meaning);
                 }
@@ -147,7 +153,9 @@ impl Keys {
 
 /// The word of a phrase by which it is found: the last one, unless that is found everywhere.
 fn stem(phrase: &str) -> &str {
-    let common = |w: &&str| matches!(*w, "number" | "no" | "num" | "code" | "id" | "line" | "of" | "address" | "1" | "2");
+    let common = |w: &&str| {
+        matches!(*w, "number" | "no" | "num" | "code" | "id" | "line" | "of" | "address" | "1" | "2")
+    };
     let words = phrase.split(' ');
     let telling = words.clone().rev().find(|w| !common(w));
     telling.or_else(|| words.rev().find(|w| w.len() > 2)).unwrap_or(phrase)
@@ -159,12 +167,15 @@ struct Folded {
     len: usize,
     starts: [u8; MAX_WORDS + 1],
     words: usize,
+    /// Which words stand after a dot.
+    dotted: u32,
 }
 
 impl Folded {
     fn of(name: &[u8]) -> Folded {
         let name = &name[name.len().saturating_sub(NAME_BYTES)..];
-        let mut folded = Folded { text: [0; NAME_BYTES], len: 0, starts: [0; MAX_WORDS + 1], words: 0 };
+        let mut folded =
+            Folded { text: [0; NAME_BYTES], len: 0, starts: [0; MAX_WORDS + 1], words: 0, dotted: 0 };
         let mut previous = b' ';
         for (i, &byte) in name.iter().enumerate() {
             let begins = match byte {
@@ -178,6 +189,7 @@ impl Folded {
             };
             if begins && folded.words < MAX_WORDS {
                 folded.starts[folded.words] = folded.len as u8;
+                folded.dotted |= u32::from(previous == b'.') << folded.words;
                 folded.words += 1;
             }
             if byte.is_ascii_alphanumeric() {
@@ -198,7 +210,23 @@ impl Folded {
     fn is_filler(&self, word: usize) -> bool {
         let word = self.range(word, word + 1);
         word.bytes().all(|b| b.is_ascii_digit())
-            || matches!(word, "number" | "no" | "num" | "nr" | "value" | "text" | "str" | "string" | "raw" | "field" | "header" | "param" | "plain" | "input")
+            || matches!(
+                word,
+                "number"
+                    | "no"
+                    | "num"
+                    | "nr"
+                    | "value"
+                    | "text"
+                    | "str"
+                    | "string"
+                    | "raw"
+                    | "field"
+                    | "header"
+                    | "param"
+                    | "plain"
+                    | "input"
+            )
     }
 }
 
@@ -206,12 +234,66 @@ impl Folded {
 /// most likely an accident.
 pub(crate) fn is_technical(name: &[u8]) -> bool {
     const LAST: &[&str] = &[
-        "amount", "attempt", "batch", "build", "bytes", "checksum", "commit", "correlation", "count", "cursor",
-        "duration", "elapsed", "epoch", "exp", "expires", "generation", "iat", "index", "invoice", "job", "latency",
-        "length", "limit", "line", "ms", "nanos", "ns", "offset", "order", "page", "partition", "pid", "port",
-        "price", "ref", "reference", "revision", "rows", "seq", "sequence", "shard", "size", "sku", "snowflake",
-        "span", "spanid", "thread", "tid", "time", "timestamp", "total", "trace", "traceid", "ts", "ttl", "txn",
-        "until", "us", "version", "watermark",
+        "amount",
+        "attempt",
+        "batch",
+        "build",
+        "bytes",
+        "checksum",
+        "commit",
+        "correlation",
+        "count",
+        "cursor",
+        "duration",
+        "elapsed",
+        "epoch",
+        "exp",
+        "expires",
+        "generation",
+        "iat",
+        "index",
+        "invoice",
+        "job",
+        "latency",
+        "length",
+        "limit",
+        "line",
+        "ms",
+        "nanos",
+        "ns",
+        "offset",
+        "order",
+        "page",
+        "partition",
+        "pid",
+        "port",
+        "price",
+        "ref",
+        "reference",
+        "revision",
+        "rows",
+        "seq",
+        "sequence",
+        "shard",
+        "size",
+        "sku",
+        "snowflake",
+        "span",
+        "spanid",
+        "thread",
+        "tid",
+        "time",
+        "timestamp",
+        "total",
+        "trace",
+        "traceid",
+        "ts",
+        "ttl",
+        "txn",
+        "until",
+        "us",
+        "version",
+        "watermark",
     ];
     let folded = Folded::of(name);
     let id = folded.words > 1 && folded.range(folded.words - 1, folded.words) == "id";
@@ -232,49 +314,151 @@ const TABLE: &[(Option<Rule>, Shape, bool, &str)] = {
     use Rule as R;
     use Shape::{Any, Authorization, BareName, Cookie, Name, Random, Ruled};
     &[
-        (Some(R::Password), Any, false, "password|passwd|pwd|passphrase|pass phrase|passcode|pgpassword|user pass|db pass|security answer|mothers maiden name|one time password|otp|otp code|totp"),
+        (
+            Some(R::Password),
+            Any,
+            false,
+            "password|passwd|pwd|passphrase|pass phrase|passcode|pgpassword|user pass|db pass|security answer|mothers maiden name|one time password|otp|otp code|totp",
+        ),
         (Some(R::Password), Any, true, "pass|pin|pin code"),
-        (Some(R::Secret), Any, false, "secret|client secret|secret key|shared secret|app secret|encryption key|master key|credential|credentials|connection string|aws secret key"),
+        (
+            Some(R::Secret),
+            Any,
+            false,
+            "secret|client secret|secret key|shared secret|app secret|encryption key|master key|credential|credentials|connection string|aws secret key",
+        ),
         (Some(R::AwsSecret), Any, false, "secret access key|aws secret access key|aws secret"),
         (Some(R::PrivateKey), Any, false, "private key|signing key|ssh key|rsa key|pem key"),
-        (Some(R::ApiKey), Any, false, "api key|access key|auth key|account key|subscription key|shared access key|x functions key|application key|service key|aws access key id|access key id"),
+        (
+            Some(R::ApiKey),
+            Any,
+            false,
+            "api key|access key|auth key|account key|subscription key|shared access key|x functions key|application key|service key|aws access key id|access key id",
+        ),
         (Some(R::ApiKey), Random, false, "key"),
-        (Some(R::AccessToken), Any, false, "token|access token|refresh token|id token|auth token|bearer token|api token|csrf token|xsrf token|csrf|xsrf|jwt|client assertion|saml response|saml assertion|code verifier|authorization code|magic link"),
-        (Some(R::Signature), Random, false, "signature|sig|x amz signature|x goog signature|x amz security token|x ms signature|hmac"),
+        (
+            Some(R::AccessToken),
+            Any,
+            false,
+            "token|access token|refresh token|id token|auth token|bearer token|api token|csrf token|xsrf token|csrf|xsrf|jwt|client assertion|saml response|saml assertion|code verifier|authorization code|magic link",
+        ),
+        (
+            Some(R::Signature),
+            Random,
+            false,
+            "signature|sig|x amz signature|x goog signature|x amz security token|x ms signature|hmac",
+        ),
         (Some(R::AwsAccessKey), Ruled, false, "x amz credential"),
-        (Some(R::Session), Any, false, "session id|sessionid|sid|jsessionid|phpsessid|sess id|sessid|session key|session token|session cookie|connect sid|asp net session id|session"),
+        (
+            Some(R::Session),
+            Any,
+            false,
+            "session id|sessionid|sid|jsessionid|phpsessid|sess id|sessid|session key|session token|session cookie|connect sid|asp net session id|session",
+        ),
         (Some(R::Cookie), Cookie, false, "cookie|set cookie|cookies"),
         (Some(R::Authorization), Authorization, false, "authorization|proxy authorization|auth header"),
         (Some(R::Basic), Any, false, "authorization basic|basic auth"),
-        (Some(R::CardCode), Ruled, false, "cvv|cvc|cvv2|cvc2|cvn|csc|card security code|card verification value"),
+        (
+            Some(R::CardCode),
+            Ruled,
+            false,
+            "cvv|cvc|cvv2|cvc2|cvn|csc|card security code|card verification value",
+        ),
         (Some(R::Email), Ruled, false, "email|e mail|email address|mail address|emailaddress"),
         (Some(R::Email), Ruled, true, "mail"),
-        (Some(R::Phone), Ruled, false, "phone|telephone|tel|mobile|msisdn|cell|cellphone|cell phone|fax|contact number|caller id|phone number|mobile number|whatsapp"),
-        (Some(R::Card), Ruled, false, "card|card number|pan|cc|ccn|cc num|cc number|credit card|debit card|payment card|primary account number"),
+        (
+            Some(R::Phone),
+            Ruled,
+            false,
+            "phone|telephone|tel|mobile|msisdn|cell|cellphone|cell phone|fax|contact number|caller id|phone number|mobile number|whatsapp",
+        ),
+        (
+            Some(R::Card),
+            Ruled,
+            false,
+            "card|card number|pan|cc|ccn|cc num|cc number|credit card|debit card|payment card|primary account number",
+        ),
         (Some(R::Iban), Ruled, false, "iban"),
-        (Some(R::BankAccount), Ruled, false, "account number|account no|bank account|sort code|sort code account|acct|routing number|bank acct"),
+        (
+            Some(R::BankAccount),
+            Ruled,
+            false,
+            "account number|account no|bank account|sort code|sort code account|acct|routing number|bank acct",
+        ),
         (Some(R::BankAccount), Ruled, true, "account"),
-        (Some(R::Nino), Ruled, false, "nino|ni number|ni no|national insurance|national insurance number|insurance number"),
-        (Some(R::Nhs), Ruled, false, "nhs|nhs number|nhs no|nhs id|patient nhs|chi number|chi no|health number|patient number"),
+        (
+            Some(R::Nino),
+            Ruled,
+            false,
+            "nino|ni number|ni no|national insurance|national insurance number|insurance number",
+        ),
+        (
+            Some(R::Nhs),
+            Ruled,
+            false,
+            "nhs|nhs number|nhs no|nhs id|patient nhs|chi number|chi no|health number|patient number",
+        ),
         (Some(R::Utr), Ruled, false, "utr|unique taxpayer reference|taxpayer reference|tax reference"),
         (Some(R::Passport), Ruled, false, "passport|passport number|passport no|passport id"),
-        (Some(R::DrivingLicence), Ruled, false, "driving licence|driving license|drivers license|driver licence|driver license|licence number|license number|licence no|dl number"),
-        (Some(R::Plate), Ruled, false, "vrm|vrn|registration plate|reg plate|number plate|licence plate|license plate|vehicle registration|vehicle reg|reg number|registration number"),
+        (
+            Some(R::DrivingLicence),
+            Ruled,
+            false,
+            "driving licence|driving license|drivers license|driver licence|driver license|licence number|license number|licence no|dl number",
+        ),
+        (
+            Some(R::Plate),
+            Ruled,
+            false,
+            "vrm|vrn|registration plate|reg plate|number plate|licence plate|license plate|vehicle registration|vehicle reg|reg number|registration number",
+        ),
         (Some(R::Plate), Ruled, true, "reg|plate"),
         (Some(R::Ssn), Ruled, false, "ssn|social security number|social security"),
         (Some(R::Imei), Ruled, false, "imei|meid"),
         (Some(R::MacAddress), Ruled, false, "mac|mac address|bssid|hwaddr|hardware address"),
-        (Some(R::Geo), Ruled, false, "geo|geo location|geolocation|lat lng|latlng|lat lon|lat long|latitude|longitude|lat|lng|lon|coordinates|coords|gps|gps position|gps location"),
-        (Some(R::DateOfBirth), Ruled, false, "dob|date of birth|birth date|birthdate|birthday|born|birth day"),
+        (
+            Some(R::Geo),
+            Ruled,
+            false,
+            "geo|geo location|geolocation|lat lng|latlng|lat lon|lat long|latitude|longitude|lat|lng|lon|coordinates|coords|gps|gps position|gps location",
+        ),
+        (
+            Some(R::DateOfBirth),
+            Ruled,
+            false,
+            "dob|date of birth|birth date|birthdate|birthday|born|birth day",
+        ),
         (Some(R::Postcode), Ruled, false, "postcode|post code|postal code|zip|zipcode|zip code"),
-        (Some(R::StreetAddress), Ruled, false, "street address|home address|postal address|billing address|shipping address|delivery address|address line|street|address line 1|address line 2|addr line"),
-        (Some(R::StreetAddress), Ruled, true, "address|line 1|line 2|addr|deliver|delivered|ship|shipped|lives|living"),
-        (Some(R::Name), Name, false, "full name|fullname|first name|firstname|last name|lastname|surname|forename|given name|family name|middle name|maiden name|patient name|customer name|display name|account holder|account holder name|cardholder|cardholder name|card holder|holder name|payee|payee name|beneficiary|beneficiary name|recipient name|contact name|person name|employee name|passenger name|guest name|member name|student name|user full name|real name|nickname"),
+        (
+            Some(R::StreetAddress),
+            Ruled,
+            false,
+            "street address|home address|postal address|billing address|shipping address|delivery address|address line|street|address line 1|address line 2|addr line",
+        ),
+        (
+            Some(R::StreetAddress),
+            Ruled,
+            true,
+            "address|line 1|line 2|addr|deliver|delivered|ship|shipped|lives|living",
+        ),
+        (
+            Some(R::Name),
+            Name,
+            false,
+            "full name|fullname|first name|firstname|last name|lastname|surname|forename|given name|family name|middle name|maiden name|patient name|customer name|display name|account holder|account holder name|cardholder|cardholder name|card holder|holder name|payee|payee name|beneficiary|beneficiary name|recipient name|contact name|person name|employee name|passenger name|guest name|member name|student name|user full name|real name|nickname",
+        ),
         (Some(R::Name), BareName, true, "name|fn|who|contact|recipient|customer|passenger"),
-        (Some(R::Username), Ruled, false, "username|user name|login name|screen name|enduser id|user login|login|logon"),
+        (
+            Some(R::Username),
+            Ruled,
+            false,
+            "username|user name|login name|screen name|enduser id|user login|login|logon",
+        ),
         (Some(R::Crypto), Ruled, false, "btc address|eth address|bitcoin address|wallet address|wallet"),
         (
-            None, Any, false,
+            None,
+            Any,
+            false,
             "idempotency key|cache key|partition key|routing key|primary key|public key|foreign key|sort key|message key|object key|shard key|group key|dedup key|key id|lookup key|config key|row key|map key|hash key|host key|jwk key|\
              page token|next page token|continuation token|next token|previous token|unexpected token|\
              service account|storage account|aws account|cloud account|server address|client address|remote address|peer address|local address|source address|destination address|upstream address|downstream address|listen address|bind address|socket address|host address|ip address|network address|pod address|\
@@ -296,12 +480,26 @@ mod tests {
     #[test]
     fn every_spelling_of_a_name_means_the_same() {
         for name in [
-            "nationalInsuranceNumber", "national_insurance_number", "national-insurance", "x-app-national.insurance",
-            "NATIONAL_INSURANCE_NUMBER", "NationalInsuranceNo", "ni_number", "user.nino",
+            "nationalInsuranceNumber",
+            "national_insurance_number",
+            "national-insurance",
+            "x-app-national.insurance",
+            "NATIONAL_INSURANCE_NUMBER",
+            "NationalInsuranceNo",
+            "ni_number",
+            "user.nino",
         ] {
             check(name, Some(Rule::Nino));
         }
-        for name in ["email", "userEmail", "contact_email", "x_user_email", "e-mail", "customer.emailAddress", "email2"] {
+        for name in [
+            "email",
+            "userEmail",
+            "contact_email",
+            "x_user_email",
+            "e-mail",
+            "customer.emailAddress",
+            "email2",
+        ] {
             check(name, Some(Rule::Email));
         }
         for name in ["X-Api-Key", "apikey", "APIKey", "http.request.header.x-api-key"] {
@@ -324,6 +522,15 @@ mod tests {
         check("compass", None);
         check("name", Some(Rule::Name));
         check("file.name", None);
+        check("app.pin", Some(Rule::Password));
+        check("gpio_pin", None);
+    }
+
+    #[test]
+    fn no_phrase_has_more_words_than_are_tried() {
+        for (phrase, _) in phrases() {
+            assert!(Folded::of(phrase.as_bytes()).words <= MOST_WORDS, "{phrase}");
+        }
     }
 
     #[test]

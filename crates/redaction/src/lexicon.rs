@@ -148,14 +148,18 @@ impl Lexicon {
             tokens: vec![Vec::new(); 256],
         };
         // First, because a word keeps the act it was added with.
-        for (text, act) in [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)] {
+        for (text, act) in
+            [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)]
+        {
             lexicon.add(text, act, 0, 0);
         }
         for (word, hints, may) in keys.words() {
             let meaning = keys.meaning(word.as_bytes());
             lexicon.add(&word, Act::Name(meaning), hints & !disabled, may & !disabled);
         }
-        HINTS.iter().for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
+        HINTS
+            .iter()
+            .for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
         for (index, token) in TOKENS.iter().enumerate() {
             lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
         }
@@ -273,7 +277,12 @@ impl Lexicon {
             let word = &self.words[usize::from(number) - 1];
             if word.text.as_bytes().eq_ignore_ascii_case(&text[start..end]) {
                 walk.may |= word.may;
-                walk.hits.push(Hit { start: start as u32, end: end as u32, word: number - 1, hints: word.hints });
+                walk.hits.push(Hit {
+                    start: start as u32,
+                    end: end as u32,
+                    word: number - 1,
+                    hints: word.hints,
+                });
                 return true;
             }
             number = self.next[usize::from(number) - 1];

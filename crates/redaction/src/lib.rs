@@ -43,7 +43,8 @@ mod words;
 
 pub use builtin::{BUILTINS, Builtin, Group};
 pub use file::{
-    ActionWord, AllowFile, BuiltinFile, ExamplesFile, IpFile, KeyRuleFile, LimitsFile, RuleFile, Validator, ValueRuleFile,
+    ActionWord, AllowFile, BuiltinFile, ExamplesFile, IpFile, KeyRuleFile, LimitsFile, RuleFile, Validator,
+    ValueRuleFile,
 };
 pub use placeholder::{KeyProblem, PseudonymKey, UNSCANNED};
 pub use redactor::Redactor;

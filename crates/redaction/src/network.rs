@@ -10,7 +10,7 @@ use crate::numbers::{bounded, claim, is_run};
 pub(crate) fn judge(text: &Text<'_>, start: usize, end: usize) -> Option<Found> {
     let bytes = text.bytes;
     let hex = bytes[start..end].iter().all(u8::is_ascii_hexdigit);
-    if bytes.get(end) == Some(&b'.') && end - start <= 3 {
+    if bytes.get(end) == Some(&b'.') && bytes[start..end].iter().all(u8::is_ascii_digit) && end - start <= 3 {
         return ipv4(text, start);
     }
     if hex && end - start <= 4 && (bytes.get(end) == Some(&b':') || text.before(start) == b':') {
@@ -25,7 +25,8 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
     if before == b'.' || before.is_ascii_alphanumeric() {
         return None;
     }
-    let end = start + bytes[start..].iter().take(15).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    let end =
+        start + bytes[start..].iter().take(15).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     let end = if bytes[end - 1] == b'.' { end - 1 } else { end };
     let address: Ipv4Addr = std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()?;
     // `1.2.3.4.5` and `1.2.3.4-rc1` are versions.
@@ -34,7 +35,7 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
     }
     let rule = class_of(IpAddr::V4(address))?;
     // The last part is gone already: this is what truncating gives.
-    if address.octets()[3] == 0 && rule == Rule::PublicIp {
+    if address.octets()[3] == 0 && text.truncated & rule.bit() != 0 {
         return None;
     }
     claim(text, rule, start, end)
@@ -46,15 +47,18 @@ fn is_version(text: &Text<'_>, start: usize, end: usize) -> bool {
     if text.before(start) == b'/' {
         let name_start = text.name_start(start - 1);
         let product = name_start < start - 1 && bytes[name_start].is_ascii_alphabetic();
-        let begins = matches!(text.before(name_start), b' ' | b'"' | b'(' | b'\'' | b'\t' | b';' | b'=' | b':');
+        let begins =
+            matches!(text.before(name_start), b' ' | b'"' | b'(' | b'\'' | b'\t' | b';' | b'=' | b':');
         return product && begins;
     }
     let label = text.label(start).is_some_and(|(s, e)| {
         let name = &bytes[s..e];
-        name.len() >= 7 && name[name.len() - 7..].eq_ignore_ascii_case(b"version") || matches!(name, b"v" | b"rv" | b"ver")
+        name.len() >= 7 && name[name.len() - 7..].eq_ignore_ascii_case(b"version")
+            || matches!(name, b"v" | b"rv" | b"ver")
     });
     // `cart 1.2.3.4 starting (go1.26)`
-    let starting = text.bytes[end..].starts_with(b" starting (") || text.bytes[end..].starts_with(b" started (");
+    let starting =
+        text.bytes[end..].starts_with(b" starting (") || text.bytes[end..].starts_with(b" started (");
     label || starting || text.near(VERSION, start)
 }
 
@@ -65,7 +69,8 @@ fn class_of(address: IpAddr) -> Option<Rule> {
             let shared = v4.octets()[0] == 100 && (64..128).contains(&v4.octets()[1]);
             if v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared {
                 Some(Rule::PrivateIp)
-            } else if v4.is_unspecified() || v4.is_multicast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240 {
+            } else if v4.is_unspecified() || v4.is_multicast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240
+            {
                 None
             } else {
                 Some(Rule::PublicIp)
@@ -101,13 +106,18 @@ fn ipv6(text: &Text<'_>, at: usize) -> Option<Found> {
     while end > start && bytes[end - 1] == b':' && !bytes[..end].ends_with(b"::") {
         end -= 1;
     }
-    if colons(&bytes[start..end]) < 2 || is_run(text.before(start)) && start > 0 || bytes.get(end).is_some_and(|b| is_run(*b)) {
+    if colons(&bytes[start..end]) < 2
+        || is_run(text.before(start)) && start > 0
+        || bytes.get(end).is_some_and(|b| is_run(*b))
+    {
         return None;
     }
     let address: Ipv6Addr = std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()?;
     let rule = class_of(IpAddr::V6(address))?;
-    let truncated = address.segments()[3..].iter().all(|s| *s == 0);
-    if truncated && rule == Rule::PublicIp {
+    let truncated = address
+        .to_ipv4_mapped()
+        .map_or_else(|| address.segments()[3..].iter().all(|s| *s == 0), |v4| v4.octets()[3] == 0);
+    if truncated && text.truncated & rule.bit() != 0 {
         return None;
     }
     claim(text, rule, start, end)
@@ -120,28 +130,33 @@ pub(crate) fn truncate(text: &str) -> Option<String> {
             let [a, b, c, _] = v4.octets();
             Some(Ipv4Addr::new(a, b, c, 0).to_string())
         }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => {
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
                 let [a, b, c, _] = v4.octets();
                 Some(format!("::ffff:{}", Ipv4Addr::new(a, b, c, 0)))
-            }
-            None => {
+            } else {
                 let s = v6.segments();
                 Some(Ipv6Addr::new(s[0], s[1], s[2], 0, 0, 0, 0, 0).to_string())
             }
-        },
+        }
     }
 }
 
 fn mac(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
     // The run may begin in the middle: `fe:ab:30:…` has its first digit late.
-    let back = bytes[start.saturating_sub(15)..start].iter().rev().take_while(|b| b.is_ascii_hexdigit() || **b == b':').count();
+    let back = bytes[start.saturating_sub(15)..start]
+        .iter()
+        .rev()
+        .take_while(|b| b.is_ascii_hexdigit() || **b == b':')
+        .count();
     let start = start - back;
     let mac = bytes.get(start..start + 17)?;
     let separator = mac[2];
     let shape = matches!(separator, b':' | b'-')
-        && mac.chunks(3).all(|c| c[..2].iter().all(u8::is_ascii_hexdigit) && c.get(2).is_none_or(|s| *s == separator));
+        && mac
+            .chunks(3)
+            .all(|c| c[..2].iter().all(u8::is_ascii_hexdigit) && c.get(2).is_none_or(|s| *s == separator));
     let next = bytes.get(start + 17);
     let open = !is_run(text.before(start)) && text.before(start) != b':';
     let close = !next.is_some_and(|b| is_run(*b) || *b == b':' || *b == separator);
@@ -170,7 +185,8 @@ pub(crate) fn email(text: &Text<'_>, at: usize, found: &mut Vec<Found>) {
     let top_fits = top.len() >= 2
         && (top.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80) || top.starts_with(b"xn--"))
         && !is_file_ending(top);
-    if start == at || !labels || !top_fits || &bytes[start..at] == b"git" || host.ends_with(b".cluster.local") {
+    if start == at || !labels || !top_fits || &bytes[start..at] == b"git" || host.ends_with(b".cluster.local")
+    {
         return;
     }
     if text.allows(Rule::Email) {
@@ -187,8 +203,9 @@ pub(crate) fn email(text: &Text<'_>, at: usize, found: &mut Vec<Found>) {
 
 fn is_file_ending(top: &[u8]) -> bool {
     const ENDINGS: &[&[u8]] = &[
-        b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"js", b"mjs", b"css", b"html", b"json", b"map", b"ts", b"tsx",
-        b"jsx", b"py", b"rb", b"go", b"rs", b"java", b"yaml", b"yml", b"xml", b"txt", b"service", b"socket", b"target", b"local",
+        b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"js", b"mjs", b"css", b"html", b"json", b"map",
+        b"ts", b"tsx", b"jsx", b"py", b"rb", b"go", b"rs", b"java", b"yaml", b"yml", b"xml", b"txt",
+        b"service", b"socket", b"target", b"local",
     ];
     ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(top))
 }
@@ -197,7 +214,9 @@ fn is_file_ending(top: &[u8]) -> bool {
 pub(crate) fn userinfo(text: &Text<'_>, colon: usize, found: &mut Vec<Found>) -> Option<usize> {
     let bytes = text.bytes;
     let start = colon + 3;
-    let ends = |b: &u8| matches!(b, b' ' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'/' | b'?' | b'#' | b'\n' | b'\t' | b'`');
+    let ends = |b: &u8| {
+        matches!(b, b' ' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'/' | b'?' | b'#' | b'\n' | b'\t' | b'`')
+    };
     let authority = bytes[start..].iter().take(512).take_while(|b| !ends(b)).count();
     // A password may hold what ends an authority: `p/w` is told from a path by a later `@host`.
     let rest = &bytes[start..start + authority];

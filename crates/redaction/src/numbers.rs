@@ -95,7 +95,8 @@ impl Number {
     /// `HA 800041 B`: the letters stand before a space.
     fn after_letters(self, text: &Text<'_>) -> Option<Found> {
         let head = &text.bytes[self.start.saturating_sub(3)..self.start];
-        let letters = matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+        let letters =
+            matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
         if letters && !is_run(text.before(self.start - 3)) { nino(text, self.start - 3) } else { None }
     }
 
@@ -124,7 +125,8 @@ impl Number {
     fn may_prove_itself(self, text: &Text<'_>) -> bool {
         let length = self.end - self.start;
         let pure = self.digits == length;
-        let grouped = matches!(text.at(self.end), b' ' | b'+' | b'.') && text.at(self.end + 1).is_ascii_digit();
+        let grouped =
+            matches!(text.at(self.end), b' ' | b'+' | b'.') && text.at(self.end + 1).is_ascii_digit();
         let before = text.before(self.start);
         if matches!(before, b'+' | b'(') {
             return true;
@@ -191,11 +193,14 @@ impl Number {
         let run = &text.bytes[self.start..self.end];
         let digits = run.iter().filter(|b| b.is_ascii_digit()).count();
         let shape = (4..=10).contains(&run.len()) && digits >= 4;
-        (shape && self.labelled(text, Rule::Postcode)).then(|| self.found(text, Rule::Postcode))?
+        (shape && text.may & Rule::Postcode.bit() != 0 && self.labelled(text, Rule::Postcode))
+            .then(|| self.found(text, Rule::Postcode))?
     }
 
     fn labelled(self, text: &Text<'_>, rule: Rule) -> bool {
-        let by_label = |(s, e): (usize, usize)| text.keys.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id());
+        let by_label = |(s, e): (usize, usize)| {
+            text.keys.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id())
+        };
         match text.label(self.start) {
             Some(label) => by_label(label),
             None => text.field.is_some_and(|m| m.rule == rule.id()),
@@ -205,6 +210,9 @@ impl Number {
     /// Degrees with at least three decimals under a name that says so, and the pair after a comma.
     fn geo(self, text: &Text<'_>) -> Option<Found> {
         let bytes = text.bytes;
+        if text.may & Rule::Geo.bit() == 0 {
+            return None;
+        }
         let end = degrees(bytes, self.start)?;
         if !text.allows(Rule::Geo) || !text.says(Rule::Geo, self.start) {
             return None;
@@ -257,9 +265,7 @@ struct Groups {
 
 impl Groups {
     fn read(bytes: &[u8], start: usize) -> Groups {
-        let mut g = Groups {
-            digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0,
-        };
+        let mut g = Groups { digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0 };
         let (mut total, mut i, mut mixed) = (0, start, false);
         loop {
             let run = bytes[i..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -316,9 +322,20 @@ pub(crate) fn bounded(bytes: &[u8], end: usize) -> bool {
 }
 
 fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    const SHAPES: &[&[usize]] =
-        &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 1], &[4, 4, 5], &[8, 8], &[4, 4, 4], &[6, 4, 5]];
-    let ends = |s: &&&[usize]| groups.shape_is(s) && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d));
+    const SHAPES: &[&[usize]] = &[
+        &[4, 4, 4, 4],
+        &[4, 6, 5],
+        &[4, 6, 4],
+        &[4, 4, 4, 4, 3],
+        &[4, 4, 4, 1],
+        &[4, 4, 5],
+        &[8, 8],
+        &[4, 4, 4],
+        &[6, 4, 5],
+    ];
+    let ends = |s: &&&[usize]| {
+        groups.shape_is(s) && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d))
+    };
     let shape = SHAPES.iter().find(ends).map_or(1, |s| s.len());
     let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
     let (digits, end) = match contiguous {
@@ -361,7 +378,9 @@ fn nhs(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     }
     let grouped = groups.len(0) == 3;
     let believed = text.says(Rule::Nhs, groups.start)
-        || checks::nhs_range(digits) && (grouped || stands_alone(text, groups.start, end)) && !text.is_technical(groups.start);
+        || checks::nhs_range(digits)
+            && (grouped || stands_alone(text, groups.start, end))
+            && !text.is_technical(groups.start);
     believed.then(|| claim(text, Rule::Nhs, groups.start, end))?
 }
 
@@ -378,12 +397,16 @@ fn ssn(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     if digits.len() != 9 || !checks::ssn(digits) {
         return None;
     }
-    let believed = dashed && groups.separator == b'-' && groups.groups == 3 || text.says(Rule::Ssn, groups.start);
+    let believed =
+        dashed && groups.separator == b'-' && groups.groups == 3 || text.says(Rule::Ssn, groups.start);
     believed.then(|| claim(text, Rule::Ssn, groups.start, end))?
 }
 
 /// Sort code (three pairs of digits) or account number, beside words that say so.
 fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    if text.may & Rule::BankAccount.bit() == 0 {
+        return None;
+    }
     let sort_code = groups.shape_is(&[2, 2, 2]) && groups.separator_of(3, text.bytes);
     let count = match groups.groups {
         _ if sort_code && groups.groups >= 4 && (7..=8).contains(&groups.len(3)) => 4,
@@ -398,7 +421,8 @@ fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let said = if bare {
         let by_label = |(s, e): (usize, usize)| text.keys.meaning(&text.bytes[s..e]);
         let label = text.label(groups.start).map_or(text.field, by_label);
-        label.is_some_and(|m| m.rule == Rule::BankAccount.id()) || (digits.len() == 8 && text.near_tight(Rule::BankAccount, groups.start))
+        label.is_some_and(|m| m.rule == Rule::BankAccount.id())
+            || (digits.len() == 8 && text.near_tight(Rule::BankAccount, groups.start))
     } else {
         text.says(Rule::BankAccount, groups.start)
     };
@@ -408,8 +432,8 @@ fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
 impl Groups {
     /// Whether the first `groups` groups are joined by one kind of separator.
     fn separator_of(&self, groups: usize, bytes: &[u8]) -> bool {
-        let separators = (0..groups - 1).map(|g| bytes.get(self.ends[g]));
-        self.groups >= groups && separators.collect::<Vec<_>>().windows(2).all(|w| w[0] == w[1])
+        let first = bytes.get(self.ends[0]);
+        self.groups >= groups && (1..groups - 1).all(|g| bytes.get(self.ends[g]) == first)
     }
 }
 
@@ -418,7 +442,8 @@ impl Text<'_> {
     fn near_tight(&self, rule: Rule, place: usize) -> bool {
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let last = self.hits[..after].last();
-        last.is_some_and(|h| h.hints & rule.bit() != 0 && place - (h.end as usize) <= 12) && self.label(place).is_none()
+        last.is_some_and(|h| h.hints & rule.bit() != 0 && place - (h.end as usize) <= 12)
+            && self.label(place).is_none()
     }
 }
 
@@ -428,8 +453,9 @@ fn telephone(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let plus = text.before(start) == b'+';
     let bracket = text.before(start) == b'(';
     // `+44 (0)20 7946 0123` and `(0116) 496 0149`: the groups go on behind the bracket.
-    let (digits, end) = Spelled::read(bytes, groups)?.number(bytes)?;
-    let number = digits.as_slice();
+    let digits = Spelled::read(bytes, groups)?;
+    let end = digits.end;
+    let number = digits.bytes();
     let kind = if plus {
         start -= 1;
         phone::international(number)
@@ -455,35 +481,45 @@ fn telephone(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     if plus && start > 0 && bytes[start - 1].is_ascii_alphanumeric() {
         return None;
     }
-    let strong = kind == Phone::Strong && !(groups.separator == b'.' && !plus) && !text.is_technical(groups.start);
+    let dotted = groups.separator == b'.' && !plus;
+    let strong = kind == Phone::Strong && !dotted && !text.is_technical(groups.start);
     let believed = strong || kind != Phone::No && text.says(Rule::Phone, groups.start);
     believed.then(|| claim(text, Rule::Phone, start, end))?
 }
 
 /// The digits of a telephone number as people write them.
 struct Spelled {
-    digits: Vec<u8>,
+    digits: [u8; 17],
+    len: usize,
     end: usize,
 }
 
 impl Spelled {
     /// Reads on over brackets, double spaces and single separators.
     fn read(bytes: &[u8], groups: &Groups) -> Option<Spelled> {
-        let mut digits = Vec::with_capacity(16);
-        let (mut i, mut end) = (groups.start, groups.start);
-        while i < bytes.len() && digits.len() <= 16 {
+        let mut spelled = Spelled { digits: [0; 17], len: 0, end: groups.start };
+        let mut i = groups.start;
+        while i < bytes.len() && spelled.len <= 16 {
             match bytes[i] {
                 d @ b'0'..=b'9' => {
-                    digits.push(d);
-                    end = i + 1;
+                    spelled.digits[spelled.len] = d;
+                    spelled.len += 1;
+                    spelled.end = i + 1;
                 }
                 b'(' if bytes[i..].starts_with(b"(0)") => {
                     i += 2;
-                    end = i + 1;
+                    spelled.end = i + 1;
                 }
                 b' ' | b'-' | b'.' | b'+' | b')' | b'(' => {
-                    let gap = bytes[i..].iter().take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'+' | b')' | b'(')).count();
-                    if gap > 2 || !bytes.get(i + gap).is_some_and(u8::is_ascii_digit) && !bytes[i..].starts_with(b"(0)") && !bytes[i + 1..].starts_with(b"(0)") {
+                    let gap = bytes[i..]
+                        .iter()
+                        .take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'+' | b')' | b'('))
+                        .count();
+                    if gap > 2
+                        || !bytes.get(i + gap).is_some_and(u8::is_ascii_digit)
+                            && !bytes[i..].starts_with(b"(0)")
+                            && !bytes[i + 1..].starts_with(b"(0)")
+                    {
                         break;
                     }
                 }
@@ -491,16 +527,20 @@ impl Spelled {
             }
             i += 1;
         }
-        (7..=16).contains(&digits.len()).then_some(Spelled { digits, end })
+        ((7..=16).contains(&spelled.len) && bounded(bytes, spelled.end)).then_some(spelled)
     }
 
-    fn number(self, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
-        bounded(bytes, self.end).then_some((self.digits, self.end))
+    fn bytes(&self) -> &[u8] {
+        &self.digits[..self.len]
     }
 }
 
 /// Numbers that only a word beside them tells apart: taxpayer reference, device, passport.
 fn contextual(text: &Text<'_>, groups: &Groups) -> Option<Found> {
+    let spoken_for = Rule::Utr.bit() | Rule::Imei.bit() | Rule::Passport.bit() | Rule::DrivingLicence.bit();
+    if text.may & spoken_for == 0 {
+        return None;
+    }
     let says = |rule: Rule| text.says(rule, groups.start);
     let whole = |rule: Rule, end: usize| claim(text, rule, groups.start, end);
     // `71452 37376`, `112 345 678 9`, `8431418219K`, thirteen digits with a leading service code.
@@ -508,7 +548,11 @@ fn contextual(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let end = groups.ends[count - 1];
     let digits = &groups.digits[..usize::from(groups.lens[count - 1])];
     let suffix = usize::from(matches!(text.at(end), b'K' | b'k'));
-    if matches!(digits.len(), 10 | 13) && bounded(text.bytes, end + suffix) && says(Rule::Utr) && checks::utr(&digits[digits.len() - 10..]) {
+    if matches!(digits.len(), 10 | 13)
+        && bounded(text.bytes, end + suffix)
+        && says(Rule::Utr)
+        && checks::utr(&digits[digits.len() - 10..])
+    {
         return whole(Rule::Utr, end + suffix);
     }
     let (digits, end) = groups.first(1, text.bytes)?;

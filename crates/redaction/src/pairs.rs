@@ -34,7 +34,13 @@ struct Value {
 const VALUE_BYTES: usize = 16 * 1024;
 
 /// Adds the value under the name `start..end` of meaning `meaning`. Gives where the value ends.
-pub(crate) fn find(text: &Text<'_>, start: usize, end: usize, meaning: Meaning, found: &mut Vec<Found>) -> Option<usize> {
+pub(crate) fn find(
+    text: &Text<'_>,
+    start: usize,
+    end: usize,
+    meaning: Meaning,
+    found: &mut Vec<Found>,
+) -> Option<usize> {
     let value = after(text, start, end)?;
     let bytes = text.bytes;
     let (from, to) = match meaning.shape {
@@ -97,10 +103,19 @@ fn ruled(bytes: &[u8], value: Value, rule: u16) -> Option<(usize, usize)> {
     if is(Rule::Username) {
         let plain = inside.iter().all(|b| b.is_ascii_alphanumeric() || b"._-@+%\\".contains(b) || *b >= 0x80);
         let quoted = delimited && link != Link::Space;
-        let telling = quoted || inside.iter().any(u8::is_ascii_digit) || link == Link::Equals;
+        let ends = !matches!(bytes.get(end), Some(b' '));
+        let telling = quoted
+            || inside.iter().any(u8::is_ascii_digit)
+            || link == Link::Equals
+            || link == Link::Colon && ends;
         let size = (2..=64).contains(&inside.len());
         let number = inside.iter().all(u8::is_ascii_digit);
-        let taken = (strong || link == Link::Space) && plain && telling && size && !number && !words::is_nothing(inside);
+        let taken = (strong || link == Link::Space)
+            && plain
+            && telling
+            && size
+            && !number
+            && !words::is_nothing(inside);
         return taken.then_some((start, end));
     }
     if is(Rule::StreetAddress) {
@@ -147,15 +162,24 @@ fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
         // `password: must contain …` is prose; `password: hunter` at a line's end is not.
         Link::Colon => {
             let next = bytes.get(end).copied().unwrap_or(b'\n');
-            let prose = next == b' ' && inside.iter().all(|b| b.is_ascii_lowercase() || *b == b'\'' || *b == b',');
+            let prose =
+                next == b' ' && inside.iter().all(|b| b.is_ascii_lowercase() || *b == b'\'' || *b == b',');
             !prose
         }
         Link::Is => has_digit || symbol || (delimited && !spaced) || (mixed && inside.len() >= 6),
         Link::Space if delimited => !spaced && inside.len() >= 6 && (has_digit || symbol || mixed),
         Link::Space => {
-            let classes = [has_digit, symbol, inside.iter().any(u8::is_ascii_uppercase), inside.iter().any(u8::is_ascii_lowercase)];
-            let mixture = inside.len() >= 8 && classes.iter().filter(|c| **c).count() >= 3 && (has_digit || symbol);
-            mixture && !is_uuid(inside) && !inside.contains(&b'/') || words::is_random(inside, 8) && has_digit || (inside.len() >= 20 && has_digit && !inside.contains(&b'/') && !is_uuid(inside))
+            let classes = [
+                has_digit,
+                symbol,
+                inside.iter().any(u8::is_ascii_uppercase),
+                inside.iter().any(u8::is_ascii_lowercase),
+            ];
+            let mixture =
+                inside.len() >= 8 && classes.iter().filter(|c| **c).count() >= 3 && (has_digit || symbol);
+            mixture && !is_uuid(inside) && !inside.contains(&b'/')
+                || words::is_random(inside, 8) && has_digit
+                || (inside.len() >= 20 && has_digit && !inside.contains(&b'/') && !is_uuid(inside))
         }
         Link::Path => words::is_random(inside, 16),
     };
@@ -167,9 +191,10 @@ fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
 
 fn names_a_code(name: &[u8]) -> bool {
     let tail = &name[name.len().saturating_sub(8)..];
-    [&b"pin"[..], b"otp", b"word", b"wd", b"code", b"pass"].iter().any(|w| {
-        tail.windows(w.len()).any(|t| t.eq_ignore_ascii_case(w))
-    }) || name.is_empty()
+    [&b"pin"[..], b"otp", b"word", b"wd", b"code", b"pass"]
+        .iter()
+        .any(|w| tail.windows(w.len()).any(|t| t.eq_ignore_ascii_case(w)))
+        || name.is_empty()
 }
 
 fn is_uuid(value: &[u8]) -> bool {
@@ -185,18 +210,21 @@ fn authorization(bytes: &[u8], value: Value) -> Option<(usize, usize)> {
     // Up to the end of the header: a scheme may have several parameters with spaces between.
     let mut end = value.end;
     if !value.delimited {
-        let line = bytes[value.start..].iter().take(VALUE_BYTES).take_while(|b| !matches!(b, b'\r' | b'\n')).count();
+        let line =
+            bytes[value.start..].iter().take(VALUE_BYTES).take_while(|b| !matches!(b, b'\r' | b'\n')).count();
         let scheme = inside.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
         if !scheme {
             return Some((value.start, value.end));
         }
         let rest = &bytes[value.start..value.start + line];
         let token = inside.len() + 1;
-        let length = rest.get(token..)?.iter().take_while(|b| !matches!(b, b' ' | b';' | b',' | b'\\')).count();
+        let length =
+            rest.get(token..)?.iter().take_while(|b| !matches!(b, b' ' | b';' | b',' | b'\\')).count();
         if length == 0 {
             return (inside.len() >= 12).then_some((value.start, value.end));
         }
-        let parameters = rest[token..].iter().take(64).any(|b| *b == b'=') && rest[token..token + length].contains(&b'"');
+        let parameters =
+            rest[token..].iter().take(64).any(|b| *b == b'=') && rest[token..token + length].contains(&b'"');
         end = if parameters { value.start + line } else { value.start + token + length };
         let word = rest[token..token + length].iter().all(u8::is_ascii_lowercase);
         if word {
@@ -213,14 +241,19 @@ fn authorization(bytes: &[u8], value: Value) -> Option<(usize, usize)> {
 /// Takes from `name=value; name=value` what is long and random, or whose name says so.
 fn cookies(text: &Text<'_>, value: &Value, found: &mut Vec<Found>) {
     let bytes = text.bytes;
-    let line = bytes[value.start..].iter().take(VALUE_BYTES).take_while(|b| !matches!(b, b'\r' | b'\n' | b'"')).count();
+    let line = bytes[value.start..]
+        .iter()
+        .take(VALUE_BYTES)
+        .take_while(|b| !matches!(b, b'\r' | b'\n' | b'"'))
+        .count();
     let end = if value.delimited { value.end } else { value.start + line };
     let mut i = value.start;
     while i < end {
         let pair = bytes[i..end].iter().position(|b| *b == b';').map_or(end, |p| i + p);
         if let Some(equals) = bytes[i..pair].iter().position(|b| *b == b'=') {
             let from = i + equals + 1;
-            let to = from + bytes[from..pair].iter().take_while(|b| !matches!(b, b' ' | b'"' | b'\\' | b',')).count();
+            let to = from
+                + bytes[from..pair].iter().take_while(|b| !matches!(b, b' ' | b'"' | b'\\' | b',')).count();
             if words::is_random(&bytes[from..to], 16) && text.allows(Rule::Cookie) {
                 found.push(Found { start: from, end: to, rule: Rule::Cookie.id() });
             }
@@ -240,7 +273,9 @@ fn after(text: &Text<'_>, start: usize, end: usize) -> Option<Value> {
     let next = bytes.get(i + spaces)?;
     let link = match next {
         b'=' => Link::Equals,
-        b':' if bytes[i + spaces..].starts_with(b"::") || bytes[i + spaces..].starts_with(b"://") => return None,
+        b':' if bytes[i + spaces..].starts_with(b"::") || bytes[i + spaces..].starts_with(b"://") => {
+            return None;
+        }
         b':' => Link::Colon,
         b'>' if spaces == 0 && matches!(text.before(start), b'<' | b':') => Link::Tag,
         b'/' if spaces == 0 && text.before(start) == b'/' => Link::Path,
@@ -250,7 +285,8 @@ fn after(text: &Text<'_>, start: usize, end: usize) -> Option<Value> {
     };
     i += spaces;
     if link == Link::Space {
-        let is = [&b"is "[..], b"was ", b"of ", b"to ", b"at "].into_iter().find(|w| bytes[i..].starts_with(w));
+        let is =
+            [&b"is "[..], b"was ", b"of ", b"to ", b"at "].into_iter().find(|w| bytes[i..].starts_with(w));
         return match is {
             Some(word) => value_at(text, start, i + word.len(), Link::Is),
             None => value_at(text, start, i, Link::Space),
@@ -312,9 +348,22 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
     };
     let tag = link == Link::Tag;
     let to = (i..cap).find(|at| if tag { bytes[*at] == b'<' } else { stops(*at) }).unwrap_or(cap);
-    let to = if matches!(link, Link::Is | Link::Space | Link::Colon) && to > i && matches!(bytes[to - 1], b'.' | b',' | b';' | b':') { to - 1 } else { to };
+    let to = if matches!(link, Link::Is | Link::Space | Link::Colon)
+        && to > i
+        && matches!(bytes[to - 1], b'.' | b',' | b';' | b':')
+    {
+        to - 1
+    } else {
+        to
+    };
     let form = link == Link::Equals && bytes.get(to) == Some(&b'&');
-    (to > i).then_some(Value { start: i, end: to, link, delimited: in_query || tag || form || link == Link::Path, in_query: in_query || form })
+    (to > i).then_some(Value {
+        start: i,
+        end: to,
+        link,
+        delimited: in_query || tag || form || link == Link::Path,
+        in_query: in_query || form,
+    })
 }
 
 /// Whether a `,` or `;` or closing bracket before `at` ends a value: what follows is a space, a quote, the
@@ -378,7 +427,14 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
                 found.push(Found { start: start + from, end: start + to, rule: meaning.rule });
             } else if meaning.shape == Shape::Ruled {
                 let may = if meaning.is_built_in() { 1 << meaning.rule } else { 0 };
-                let alone = Text { bytes: inside, hits: &[], field: Some(meaning), field_is_technical: false, may, ..*text };
+                let alone = Text {
+                    bytes: inside,
+                    hits: &[],
+                    field: Some(meaning),
+                    field_is_technical: false,
+                    may,
+                    ..*text
+                };
                 let first = found.len();
                 crate::numbers::find_alone(&alone, found);
                 found[first..].iter_mut().for_each(|f| (f.start, f.end) = (f.start + start, f.end + start));

@@ -71,7 +71,7 @@ impl Pattern {
 }
 
 fn passes(validator: Validator, matched: &[u8]) -> bool {
-    let kept = |keep: fn(&u8) -> bool| matched.iter().copied().filter(|b| keep(b)).collect::<Vec<u8>>();
+    let kept = |keep: fn(&u8) -> bool| matched.iter().copied().filter(&keep).collect::<Vec<u8>>();
     match validator {
         Validator::Luhn => checks::luhn(&kept(u8::is_ascii_digit)),
         Validator::Iban => checks::iban(&kept(u8::is_ascii_alphanumeric)),
@@ -88,12 +88,17 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, Refusal> {
         hint: "check the pattern against the syntax of Rust's `regex` crate; it has no look-around and no back-references",
     })?;
     check(&hir)?;
-    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(CACHE_BYTES).build().map_err(|e| match e {
-        regex::Error::CompiledTooBig(limit) => Refusal {
-            reason: format!("the pattern compiles to more than {limit} bytes"),
-            hint: "use smaller counted repetitions, and `(?-u)` for classes such as `\\w` and `\\d`",
-        },
-        other => Refusal { reason: other.to_string(), hint: "check the pattern against the syntax of Rust's `regex` crate" },
+    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(CACHE_BYTES).build().map_err(|e| {
+        match e {
+            regex::Error::CompiledTooBig(limit) => Refusal {
+                reason: format!("the pattern compiles to more than {limit} bytes"),
+                hint: "use smaller counted repetitions, and `(?-u)` for classes such as `\\w` and `\\d`",
+            },
+            other => Refusal {
+                reason: other.to_string(),
+                hint: "check the pattern against the syntax of Rust's `regex` crate",
+            },
+        }
     })
 }
 
@@ -109,7 +114,10 @@ fn check(hir: &Hir) -> Result<(), Refusal> {
     let properties = hir.properties();
     match properties.minimum_len() {
         None => {
-            return Err(Refusal { reason: "the pattern can never match".to_owned(), hint: "remove the empty class or contradiction" });
+            return Err(Refusal {
+                reason: "the pattern can never match".to_owned(),
+                hint: "remove the empty class or contradiction",
+            });
         }
         Some(0) => {
             return Err(Refusal {

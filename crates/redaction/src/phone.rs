@@ -56,7 +56,11 @@ pub(crate) fn international(digits: &[u8]) -> Phone {
             }
         }
         [b'1', area, rest @ ..] if rest.len() == 9 => {
-            if *area >= b'2' { Phone::Strong } else { Phone::No }
+            if *area >= b'2' {
+                Phone::Strong
+            } else {
+                Phone::No
+            }
         }
         [b'0', ..] => Phone::No,
         _ if (9..=15).contains(&digits.len()) => Phone::Strong,

@@ -91,8 +91,10 @@ impl Placeholders {
         spans.clear();
         for open in memchr::memchr_iter(b'{', text) {
             let inside = &text[open + 1..];
-            let Some(close) = inside.iter().take(80).position(|b| *b == b'}') else { continue };
-            if self.is_one(&inside[..close]) {
+            let of_one =
+                |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b':' | b'.');
+            let close = inside.iter().take(80).take_while(|b| of_one(b)).count();
+            if close > 0 && inside.get(close) == Some(&b'}') && self.is_one(&inside[..close]) {
                 spans.push((open, open + close + 2));
             }
         }
@@ -135,7 +137,10 @@ mod tests {
             out
         };
         let one = pseudonym(1, "email", "a@example.org");
-        assert_eq!(one, "k1.fvytodsgucrulk3eq3z6", "a changed pseudonym breaks every join with what is stored");
+        assert_eq!(
+            one, "k1.fvytodsgucrulk3eq3z6",
+            "a changed pseudonym breaks every join with what is stored"
+        );
         assert_eq!(one, pseudonym(1, "email", "a@example.org"));
         assert_ne!(one, pseudonym(2, "email", "a@example.org"));
         assert_ne!(one, pseudonym(1, "email", "b@example.org"));

@@ -55,7 +55,8 @@ impl Redactor {
 
     /// Redacts one text; `key` is the name of the attribute that holds it, if it is one.
     pub fn redact_text<'a>(&mut self, key: Option<&str>, text: &'a str) -> Cow<'a, str> {
-        let class = key.map_or_else(FieldClass::default, |k| self.rules.fields.class(k, &self.rules.scanner.keys));
+        let class =
+            key.map_or_else(FieldClass::default, |k| self.rules.fields.class(k, &self.rules.scanner.keys));
         let outcome = self.decide(class, text);
         let Outcome::Replaced { text, hits } = outcome else { return Cow::Borrowed(text) };
         self.counts.add(&hits, 1);
@@ -183,10 +184,23 @@ impl Rules {
 /// A value as all its spellings are written: decoded, addresses in small letters, numbers without separators.
 fn canonical(rule: u16, value: &str) -> String {
     let plain = decode::Decoded::of(value.as_bytes());
-    let plain = plain.map_or_else(|| Cow::Borrowed(value), |d| Cow::Owned(String::from_utf8_lossy(&d.bytes).into_owned()));
+    let plain = plain
+        .map_or_else(|| Cow::Borrowed(value), |d| Cow::Owned(String::from_utf8_lossy(&d.bytes).into_owned()));
     let numbers = [
-        Rule::Card, Rule::Iban, Rule::Nino, Rule::Nhs, Rule::Utr, Rule::DrivingLicence, Rule::Passport, Rule::Plate,
-        Rule::Ssn, Rule::Imei, Rule::Phone, Rule::MacAddress, Rule::Postcode, Rule::BankAccount,
+        Rule::Card,
+        Rule::Iban,
+        Rule::Nino,
+        Rule::Nhs,
+        Rule::Utr,
+        Rule::DrivingLicence,
+        Rule::Passport,
+        Rule::Plate,
+        Rule::Ssn,
+        Rule::Imei,
+        Rule::Phone,
+        Rule::MacAddress,
+        Rule::Postcode,
+        Rule::BankAccount,
     ];
     if numbers.iter().any(|n| n.id() == rule) {
         return plain.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
@@ -197,7 +211,8 @@ fn canonical(rule: u16, value: &str) -> String {
 /// The quotes a placeholder needs where a bare number of JSON stood: `"card":4111…,` becomes `"card":"{card}",`.
 fn json_quote<'a>(text: &'a str, found: &Found) -> &'a str {
     let bytes = text.as_bytes();
-    let number = bytes[found.start..found.end].iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));
+    let number =
+        bytes[found.start..found.end].iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));
     let next = bytes[found.end..].iter().find(|b| !b.is_ascii_whitespace());
     if !number || !matches!(next, Some(b',' | b'}' | b']')) {
         return "";

@@ -1,6 +1,6 @@
 //! Rules, compiled once: the built-in ones, changed and extended by rule files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use regex::bytes::Regex;
 
@@ -103,7 +103,8 @@ impl Rules {
             let rule_fits = a.rule.map_or(!secret, |r| r == rule);
             let value_fits = a.value.as_ref().is_none_or(|v| v.eq_ignore_ascii_case(value));
             let suffix_fits = a.suffix.as_ref().is_none_or(|s| {
-                value.len() >= s.len() && value.as_bytes()[value.len() - s.len()..].eq_ignore_ascii_case(s.as_bytes())
+                value.len() >= s.len()
+                    && value.as_bytes()[value.len() - s.len()..].eq_ignore_ascii_case(s.as_bytes())
             });
             rule_fits && value_fits && suffix_fits
         })
@@ -171,7 +172,11 @@ impl Compiler {
         self.allow(file);
         if let Some(bytes) = file.limits.value_bytes {
             if bytes < 256 {
-                self.problem("limits.value_bytes", "less than 256 would hide most values", "write at least 256");
+                self.problem(
+                    "limits.value_bytes",
+                    "less than 256 would hide most values",
+                    "write at least 256",
+                );
             }
             self.value_bytes = bytes as usize;
         }
@@ -196,8 +201,13 @@ impl Compiler {
     }
 
     fn unknown(&mut self, name: &str) {
-        let near = BUILTINS.iter().map(|b| b.name).find(|b| b.contains(name) || name.contains(b));
-        let hint = near.map_or_else(|| "`lapwing redact --stats` lists the names".to_owned(), |n| format!("did you mean `{n}`?"));
+        let alike =
+            |b: &&str| b.contains(name) || name.contains(b) || name.len() > 2 && b.get(..2) == name.get(..2);
+        let near = BUILTINS.iter().map(|b| b.name).find(alike);
+        let hint = near.map_or_else(
+            || "`lapwing redact --stats` lists the names".to_owned(),
+            |n| format!("did you mean `{n}`?"),
+        );
         self.problem(name, "there is no built-in rule of this name", hint);
     }
 
@@ -218,15 +228,27 @@ impl Compiler {
             }
             (ActionWord::Replace, _) => Action::Replace,
             (ActionWord::Pseudonymise, Group::Secret) => {
-                return self.problem(name, "secrets are always replaced whole", "remove the action, or write `replace`");
+                return self.problem(
+                    name,
+                    "secrets are always replaced whole",
+                    "remove the action, or write `replace`",
+                );
             }
             (ActionWord::Pseudonymise, _) if !self.has_key => {
-                return self.problem(name, "there is no key for pseudonyms", "configure one, or write `replace`");
+                return self.problem(
+                    name,
+                    "there is no key for pseudonyms",
+                    "configure one, or write `replace`",
+                );
             }
             (ActionWord::Pseudonymise, _) => Action::Pseudonymise,
             (ActionWord::Truncate, Group::Address) => Action::Truncate,
             (ActionWord::Truncate, _) => {
-                return self.problem(name, "only addresses can be truncated", "write `replace` or `pseudonymise`");
+                return self.problem(
+                    name,
+                    "only addresses can be truncated",
+                    "write `replace` or `pseudonymise`",
+                );
             }
         };
         self.table[usize::from(id)].action = action;
@@ -238,7 +260,11 @@ impl Compiler {
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             && name.as_bytes()[0].is_ascii_lowercase();
         if !fits {
-            self.problem(name, "the name cannot stand in a placeholder", "use 1 to 32 small letters, digits and `_`, a letter first");
+            self.problem(
+                name,
+                "the name cannot stand in a placeholder",
+                "use 1 to 32 small letters, digits and `_`, a letter first",
+            );
             return None;
         }
         if !self.names.insert(name.to_owned()) {
@@ -246,14 +272,24 @@ impl Compiler {
             return None;
         }
         if self.table.len() >= MAX_RULES {
-            self.problem(name, format!("there are more than {MAX_RULES} rules"), "put several keys into one rule");
+            self.problem(
+                name,
+                format!("there are more than {MAX_RULES} rules"),
+                "put several keys into one rule",
+            );
             return None;
         }
         let id = self.table.len() as u16;
-        self.table.push(RuleEntry { name: name.to_owned(), placeholder: name.to_owned(), action: Action::Replace });
+        self.table.push(RuleEntry {
+            name: name.to_owned(),
+            placeholder: name.to_owned(),
+            action: Action::Replace,
+        });
         match action {
             None => {}
-            Some(ActionWord::Keep) => self.problem(name, "a rule that keeps what it finds does nothing", "remove the rule"),
+            Some(ActionWord::Keep) => {
+                self.problem(name, "a rule that keeps what it finds does nothing", "remove the rule")
+            }
             Some(word) => self.set_action(id, name, word),
         }
         Some(id)
@@ -297,13 +333,17 @@ impl Compiler {
         for allow in &file.allow {
             let rule = match &allow.rule {
                 None => None,
-                Some(name) => match self.table.iter().position(|r| r.name == *name) {
-                    Some(id) => Some(id as u16),
-                    None => return self.unknown(name),
-                },
+                Some(name) => {
+                    let Some(id) = self.table.iter().position(|r| r.name == *name) else {
+                        self.unknown(name);
+                        continue;
+                    };
+                    Some(id as u16)
+                }
             };
             let empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
-            if allow.value.is_none() && allow.suffix.is_none() || empty(&allow.value) || empty(&allow.suffix) {
+            if allow.value.is_none() && allow.suffix.is_none() || empty(&allow.value) || empty(&allow.suffix)
+            {
                 self.problem("allow", "an entry names no value", "give `value` or `suffix`, not empty");
                 continue;
             }
@@ -344,11 +384,21 @@ impl Compiler {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
-        let words: BTreeMap<&str, ()> = self.table.iter().map(|r| (r.placeholder.as_str(), ())).collect();
-        let placeholders = Placeholders::new(words.into_keys().map(str::to_owned));
+        let truncates = |rule: &Rule| self.table[usize::from(rule.id())].action == Action::Truncate;
+        let addresses = [Rule::PublicIp, Rule::PrivateIp];
+        let truncated = addresses.iter().filter(|r| truncates(r)).fold(0, |bits, rule| bits | rule.bit());
+        let words: BTreeSet<&str> = self.table.iter().map(|r| r.placeholder.as_str()).collect();
+        let placeholders = Placeholders::new(words.into_iter().map(str::to_owned));
         Ok(Rules {
-            scanner: Scanner { lexicon: Lexicon::new(&keys, self.disabled), keys, patterns, placeholders, disabled: self.disabled },
-            fields: Fields::new(self.never_scan, self.key_patterns),
+            scanner: Scanner {
+                lexicon: Lexicon::new(&keys, self.disabled),
+                keys,
+                patterns,
+                placeholders,
+                disabled: self.disabled,
+                truncated,
+            },
+            fields: Fields::new(&self.never_scan, self.key_patterns),
             table: self.table,
             key,
             value_bytes: self.value_bytes,

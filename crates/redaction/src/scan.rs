@@ -17,6 +17,8 @@ pub(crate) struct Scanner {
     pub(crate) placeholders: Placeholders,
     /// Built-in rules that are switched off.
     pub(crate) disabled: u64,
+    /// Rules for addresses that truncate.
+    pub(crate) truncated: u64,
 }
 
 /// What the name of a field says about the text in it.
@@ -43,9 +45,6 @@ impl Scanner {
     pub(crate) fn scan(&self, text: &str, field: Field, scratch: &mut Scratch) {
         let bytes = text.as_bytes();
         scratch.found.clear();
-        if bytes.len() < 2 {
-            return;
-        }
         if let Some(meaning) = field.meaning
             && let Some((start, end)) = pairs::whole(bytes, meaning)
         {
@@ -79,7 +78,15 @@ impl Scanner {
     }
 
     /// Looks at one reading of the text. `plainly`: nothing hides numbers, so they are looked for here.
-    fn view(&self, bytes: &[u8], walk: &Walk, field: Field, plainly: bool, depth: usize, found: &mut Vec<Found>) {
+    fn view(
+        &self,
+        bytes: &[u8],
+        walk: &Walk,
+        field: Field,
+        plainly: bool,
+        depth: usize,
+        found: &mut Vec<Found>,
+    ) {
         let named = field.meaning.filter(|m| m.is_built_in()).map_or(0, |m| 1 << m.rule);
         let text = Text {
             bytes,
@@ -89,6 +96,7 @@ impl Scanner {
             field_is_technical: field.technical,
             may: walk.may | named,
             disabled: self.disabled,
+            truncated: self.truncated,
         };
         let mut after = 0;
         let mut mail_taken = usize::MAX;
@@ -103,8 +111,15 @@ impl Scanner {
                     claim(&text, text.name_start(start), tokens::webhook(bytes, start), found);
                     mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken);
                 }
-                Act::Pem => claim(&text, start.saturating_sub(5), pem(bytes, start).map(|end| (end, Rule::PrivateKey)), found),
-                Act::Bearer => claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found),
+                Act::Pem => claim(
+                    &text,
+                    start.saturating_sub(5),
+                    pem(bytes, start).map(|end| (end, Rule::PrivateKey)),
+                    found,
+                ),
+                Act::Bearer => {
+                    claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found)
+                }
                 Act::Basic => claim(&text, end + 1, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
                 Act::Insert => pairs::insert(&text, start, found),
             }
@@ -125,16 +140,37 @@ impl Scanner {
 
     /// A word that may name a field: the whole name decides, with the words before it if it is several.
     /// Gives how far the text is dealt with.
-    fn name(&self, text: &Text<'_>, start: usize, end: usize, alone: Option<Meaning>, found: &mut Vec<Found>) -> usize {
+    fn name(
+        &self,
+        text: &Text<'_>,
+        start: usize,
+        end: usize,
+        alone: Option<Meaning>,
+        found: &mut Vec<Found>,
+    ) -> usize {
         let bytes = text.bytes;
         let name_start = text.name_start(start);
-        let more = bytes[end..].iter().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
+        let more = bytes[end..]
+            .iter()
+            .take(64)
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+            .count();
         let mut name_end = end + more;
-        while bytes.get(name_end) == Some(&b'.') && bytes.get(name_end + 1).is_some_and(u8::is_ascii_alphanumeric) {
-            name_end += 1 + bytes[name_end + 1..].iter().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
+        while bytes.get(name_end) == Some(&b'.')
+            && bytes.get(name_end + 1).is_some_and(u8::is_ascii_alphanumeric)
+        {
+            name_end += 1 + bytes[name_end + 1..]
+                .iter()
+                .take(64)
+                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+                .count();
         }
         let mut from = name_start;
-        let meaning = if (name_start, name_end) == (start, end) { alone } else { self.keys.meaning(&bytes[name_start..name_end]) };
+        let meaning = if (name_start, name_end) == (start, end) {
+            alone
+        } else {
+            self.keys.meaning(&bytes[name_start..name_end])
+        };
         // `date of birth`, `unexpected token`: the words before may belong to the name.
         let mut meaning = meaning;
         for _ in 0..3 {
@@ -249,7 +285,9 @@ fn is_base64(byte: u8) -> bool {
 
 /// Where the JSON web token (RFC 7519) or its encrypted form with five parts ends that begins at `start`.
 fn jwt(bytes: &[u8], start: usize) -> Option<usize> {
-    let word = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count();
+    let word = |at: usize| {
+        bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).count()
+    };
     let header = decode::spelled_text(&bytes[start..start + word(start)]);
     let is_header = header.is_some_and(|h| h.starts_with(b"{\"") && h.ends_with(b"}"));
     if !is_header || start > 0 && (bytes[start - 1].is_ascii_alphanumeric()) {

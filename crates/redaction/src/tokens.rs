@@ -92,7 +92,9 @@ pub(crate) fn unmarked(text: &[u8], start: usize, end: usize) -> Option<(usize, 
             Some((end, Rule::TwilioKey))
         }
         // Databricks.
-        36 | 38 if run.starts_with(b"dapi") && run[4..36].iter().all(u8::is_ascii_hexdigit) => Some((end, Rule::VendorToken)),
+        36 | 38 if run.starts_with(b"dapi") && run[4..36].iter().all(u8::is_ascii_hexdigit) => {
+            Some((end, Rule::VendorToken))
+        }
         // Discord: the bot's id in base64, a timestamp, a signature.
         24..=28 if text.get(end) == Some(&b'.') && !run.contains(&b'-') => {
             let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -187,7 +189,9 @@ mod tests {
         assert!(find("AC2fce3b07c5b6ea433d94e1482cb5793Z", 34).is_none());
         assert!(find("110201543:AAHdqTcvCH1vGWJxfSe1ofSAs0K5PALDsaw", 9).is_some());
         assert!(find("110201543:8080", 9).is_none());
-        assert!(find("MTAyOTQ4MTN5OTU5MTDwMEcxNg.GSwJyi.sbaw8msOR3Wi6vPUzeIWy_P0vJbB0UuRVjH8l8", 26).is_some());
+        assert!(
+            find("MTAyOTQ4MTN5OTU5MTDwMEcxNg.GSwJyi.sbaw8msOR3Wi6vPUzeIWy_P0vJbB0UuRVjH8l8", 26).is_some()
+        );
         assert!(find("MTAyOTQ4MTN5OTU5MTDwMEcxNg.example.com", 26).is_none());
     }
 }

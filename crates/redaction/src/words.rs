@@ -3,9 +3,48 @@
 /// Whether a value says only that there is none, or is a parameter's mark.
 pub(crate) fn is_nothing(value: &[u8]) -> bool {
     const NOTHING: &[&str] = &[
-        "null", "none", "nil", "undefined", "true", "false", "yes", "no", "n/a", "na", "redacted", "masked", "hidden", "removed",
-        "filtered", "missing", "required", "invalid", "empty", "expired", "unknown", "not", "ok", "failed", "incorrect",
-        "is", "must", "bearer", "basic", "string", "str", "int", "text", "varchar", "optional", "default", "set", "unset",
+        "null",
+        "none",
+        "nil",
+        "undefined",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "n/a",
+        "na",
+        "redacted",
+        "masked",
+        "hidden",
+        "removed",
+        "filtered",
+        "missing",
+        "required",
+        "invalid",
+        "empty",
+        "expired",
+        "unknown",
+        "not",
+        "ok",
+        "failed",
+        "incorrect",
+        "is",
+        "must",
+        "bearer",
+        "basic",
+        "success",
+        "succeeded",
+        "error",
+        "denied",
+        "string",
+        "str",
+        "int",
+        "text",
+        "varchar",
+        "optional",
+        "default",
+        "set",
+        "unset",
     ];
     let value = value.trim_ascii();
     let bare = value.trim_ascii_start();
@@ -33,7 +72,10 @@ pub(crate) fn is_random(value: &[u8], min: usize) -> bool {
     let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
     // Words joined by separators change kind rarely; random letters do so at every third place or so.
     let kind = |b: &u8| (b.is_ascii_digit(), b.is_ascii_uppercase(), b.is_ascii_lowercase());
-    let changes = value.windows(2).filter(|w| kind(&w[0]) != kind(&w[1]) && w.iter().all(u8::is_ascii_alphanumeric)).count();
+    let changes = value
+        .windows(2)
+        .filter(|w| kind(&w[0]) != kind(&w[1]) && w.iter().all(u8::is_ascii_alphanumeric))
+        .count();
     let separators = value.iter().filter(|b| matches!(b, b'-' | b'.' | b':' | b'_' | b'/')).count();
     letters >= 2 && digits >= 1 && changes * 6 >= value.len().min(24) && separators * 5 <= value.len()
 }
@@ -91,7 +133,9 @@ fn capitalised(text: &[u8]) -> usize {
     let word = &word[..trimmed];
     let small = word.iter().any(|b| b.is_ascii_lowercase() || *b >= 0x80);
     let bounded = !text.get(trimmed).is_some_and(|b| b.is_ascii_digit() || *b == b'_');
-    let fits = word.first().is_some_and(|b| b.is_ascii_uppercase() || *b >= 0xc3) && (small || trimmed == 1) && bounded;
+    let fits = word.first().is_some_and(|b| b.is_ascii_uppercase() || *b >= 0xc3)
+        && (small || trimmed == 1)
+        && bounded;
     if fits { trimmed } else { 0 }
 }
 
@@ -117,7 +161,8 @@ pub(crate) fn name_before(bytes: &[u8], end: usize) -> Option<usize> {
 
 /// How far a street address goes from the beginning: a house number or a unit, then capitalised words.
 pub(crate) fn street_address(text: &[u8]) -> Option<usize> {
-    const UNITS: &[&[u8]] = &[b"flat", b"studio", b"unit", b"apartment", b"apt", b"suite", b"room", b"house", b"block", b"floor"];
+    const UNITS: &[&[u8]] =
+        &[b"flat", b"studio", b"unit", b"apartment", b"apt", b"suite", b"room", b"house", b"block", b"floor"];
     let mut i = 0;
     let word = |at: usize| text[at..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
     let first = word(0);
@@ -146,12 +191,23 @@ mod tests {
 
     #[test]
     fn random_values_are_told_from_names() {
-        for value in ["Ejf4BUIIsJU9IefdJeGa", "9a9973151cb0aab8905fb29ef9c3a798", "4fK29sQ0aLzP81mmT7", "a1b2c3d4e5f6g7h8"] {
+        for value in [
+            "Ejf4BUIIsJU9IefdJeGa",
+            "9a9973151cb0aab8905fb29ef9c3a798",
+            "4fK29sQ0aLzP81mmT7",
+            "a1b2c3d4e5f6g7h8",
+        ] {
             assert!(is_random(value.as_bytes(), 16), "{value}");
         }
         for value in [
-            "orders.created.v2", "16298e1c-6636-40bf-ae6a-fc9d1882f4e4", "cart-v1-profile-service", "2026-11-22T01:23:27",
-            "hello world this is", "aaaaaaaaaaaaaaaaaaaaaaaaa", "short1A", "/products/v1/items",
+            "orders.created.v2",
+            "16298e1c-6636-40bf-ae6a-fc9d1882f4e4",
+            "cart-v1-profile-service",
+            "2026-11-22T01:23:27",
+            "hello world this is",
+            "aaaaaaaaaaaaaaaaaaaaaaaaa",
+            "short1A",
+            "/products/v1/items",
         ] {
             assert!(!is_random(value.as_bytes(), 16), "{value}");
         }
@@ -159,7 +215,20 @@ mod tests {
 
     #[test]
     fn values_that_say_nothing_are_left() {
-        for value in ["", "-", "null", "[REDACTED]", "<redacted>", "***", "xxxx", "$1", "%s", "${PASSWORD}", ":pw", "?"] {
+        for value in [
+            "",
+            "-",
+            "null",
+            "[REDACTED]",
+            "<redacted>",
+            "***",
+            "xxxx",
+            "$1",
+            "%s",
+            "${PASSWORD}",
+            ":pw",
+            "?",
+        ] {
             assert!(is_nothing(value.as_bytes()), "{value}");
         }
         for value in ["hunter2", "x", "$ecret", "p", "ünï"] {
