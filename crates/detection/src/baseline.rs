@@ -17,6 +17,11 @@ pub(crate) const MAX_KEPT_OUT_HOURS: u8 = 6;
 /// What is left of an old observation after an hour: half after six days.
 pub(crate) const KEEP_PER_HOUR: f32 = 0.995_2;
 
+/// What a spread remembers from one window to the next.
+const KEEP_PER_WINDOW: f32 = 0.998;
+/// A single wild window must not blind the pair.
+const MAX_SQUARE: f64 = 25.0;
+
 /// How much wider than the model says a pair's own residuals are, as a ratio of variances, at least 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
@@ -27,15 +32,12 @@ pub(crate) struct Spread {
 impl Spread {
     /// Learns a squared standardised residual, which is 1 on average if the model is right.
     pub(crate) fn learn(&mut self, square: f64) {
-        /// A single wild window must not blind the pair.
-        const MAX_SQUARE: f64 = 25.0;
-        const KEEP: f32 = 0.998;
-        self.squares = self.squares * KEEP + square.clamp(0.0, MAX_SQUARE) as f32;
-        self.n = self.n * KEEP + 1.0;
+        self.squares = self.squares * KEEP_PER_WINDOW + square.clamp(0.0, MAX_SQUARE) as f32;
+        self.n = self.n * KEEP_PER_WINDOW + 1.0;
     }
 
     /// The ratio, drawn towards 1 by ten windows' worth of trust in the model.
-    pub(crate) fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(self) -> f64 {
         ((f64::from(self.squares) + 10.0) / (f64::from(self.n) + 10.0)).max(1.0)
     }
 }

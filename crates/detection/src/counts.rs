@@ -162,7 +162,7 @@ fn bucket(duration_us: u64) -> u8 {
     if duration_us < 64 {
         return 0;
     }
-    let octave = u64::from(63 - duration_us.leading_zeros());
+    let octave = u64::from(duration_us.ilog2());
     let quarter = (duration_us >> (octave - 2)) & (PER_OCTAVE - 1);
     (1 + (octave - 6) * PER_OCTAVE + quarter).min(BUCKETS as u64 - 1) as u8
 }

@@ -1,6 +1,6 @@
 //! The detectors: each a pure function of a window and what is usual for its pair.
 //!
-//! One file, one field and one line each; the list is this struct.
+//! One file and one line each; the list is [`Detectors::judge`]. A field is needed only for what is loaded.
 
 mod auth;
 pub(crate) mod errors;
@@ -24,13 +24,6 @@ use crate::{Model, Settings};
 
 /// Every detector.
 pub(crate) struct Detectors {
-    novelty: novelty::Novelty,
-    volume: volume::Volume,
-    latency: latency::Latency,
-    errors: errors::Errors,
-    auth: auth::Auth,
-    policy: policy::Policy,
-    tls: tls::Tls,
     profile: Option<profile::Profile>,
 }
 
@@ -74,33 +67,24 @@ impl Case<'_> {
 
 impl Detectors {
     pub(crate) fn new(grid: &Grid, model: Option<Arc<Model>>) -> Detectors {
-        Detectors {
-            novelty: novelty::Novelty,
-            volume: volume::Volume,
-            latency: latency::Latency,
-            errors: errors::Errors,
-            auth: auth::Auth,
-            policy: policy::Policy,
-            tls: tls::Tls,
-            profile: model.map(|model| profile::Profile::new(grid, model)),
-        }
+        Detectors { profile: model.map(|model| profile::Profile::new(grid, model)) }
     }
 
     /// Judges a window.
     pub(crate) fn judge(&self, case: &Case<'_>, claims: &mut Vec<Claim>) {
         if case.level == MINUTES {
-            claims.extend(self.volume.silence(case));
+            claims.extend(volume::silence(case));
         }
         if case.counts.is_empty() {
             return;
         }
-        claims.extend(self.novelty.judge(case));
-        claims.extend(self.volume.judge(case));
-        claims.extend(self.latency.judge(case));
-        claims.extend(self.errors.judge(case));
-        claims.extend(self.auth.judge(case));
-        claims.extend(self.policy.judge(case));
-        claims.extend(self.tls.judge(case));
+        claims.extend(novelty::judge(case));
+        claims.extend(volume::judge(case));
+        claims.extend(latency::judge(case));
+        claims.extend(errors::judge(case));
+        claims.extend(auth::judge(case));
+        claims.extend(policy::judge(case));
+        claims.extend(tls::judge(case));
         claims.extend(self.profile.as_ref().and_then(|profile| profile.judge(case)));
     }
 }
@@ -168,7 +152,16 @@ pub(crate) mod tests {
         let tails = tails(&settings, &grid);
         let pair = Pair::new("c", "shop/cart", "data/orders");
         let end = 240 * HOUR + grid.lengths[level];
-        with(&Case { grid: &grid, pair: &pair, state, counts, level, end, watched_hours: 240.0, tails: &tails })
+        with(&Case {
+            grid: &grid,
+            pair: &pair,
+            state,
+            counts,
+            level,
+            end,
+            watched_hours: 240.0,
+            tails: &tails,
+        })
     }
 
     #[test]
@@ -197,7 +190,10 @@ pub(crate) mod tests {
             });
             assert_eq!(claims.iter().map(|c| c.kind).collect::<Vec<_>>(), [kind]);
             let claim = &claims[0];
-            assert!(claim.p < 1e-5 && claim.observed > claim.expected && claim.explanation.len() > 20, "{claim:?}");
+            assert!(
+                claim.p < 1e-5 && claim.observed > claim.expected && claim.explanation.len() > 20,
+                "{claim:?}"
+            );
         };
         check(&|c| c.errors = 8, FindingKind::ErrorShift);
         check(&|c| c.auth = 8, FindingKind::AuthFailures);

@@ -210,7 +210,9 @@ impl Engine {
         let PairState { pending, names, .. } = state;
         let limit = self.settings.max_operations_per_pair;
         let open = &mut pending[at];
-        frame.count(row, window, &mut open.counts, &mut open.exemplars, |name| PairState::name(names, name, limit));
+        frame.count(row, window, &mut open.counts, &mut open.exemplars, |name| {
+            PairState::name(names, name, limit)
+        });
     }
 
     /// Moves the watermark; whether that closed a boundary.
@@ -266,7 +268,14 @@ impl Engine {
         self.slots[place as usize] = Some(state);
     }
 
-    fn close_spans(&mut self, pair: &Pair, place: u32, boundary: i64, levels: [bool; 3], out: &mut Vec<Finding>) {
+    fn close_spans(
+        &mut self,
+        pair: &Pair,
+        place: u32,
+        boundary: i64,
+        levels: [bool; 3],
+        out: &mut Vec<Finding>,
+    ) {
         let Some(mut state) = self.slots[place as usize].take() else { return };
         for level in [MINUTES, TENS, HOURS].into_iter().filter(|level| levels[level - 1]) {
             let counts = std::mem::take(&mut state.spans[level - 1]);

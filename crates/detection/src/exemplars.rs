@@ -87,7 +87,7 @@ impl Exemplars {
             started_at: EventTime(k.started_at),
             duration_ms: k.duration_ms,
             status: k.status,
-            operation: k.operation.and_then(|at| names.get(usize::from(at))).map(|name| name.to_string()),
+            operation: k.operation.and_then(|at| names.get(usize::from(at))).map(ToString::to_string),
         };
         kept.into_iter().map(show).collect()
     }

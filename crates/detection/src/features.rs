@@ -41,10 +41,11 @@ pub(crate) fn features(counts: &Counts, state: &PairState, hours: f64) -> [f32; 
     // far from none as five in ten from two.
     let share = |n: u64| libm::sqrt(n as f64 / calls.max(n as f64).max(1.0));
     let of_rate = |rate: f64| libm::sqrt((rate / state.volume.now.expected.max(0.1)).clamp(0.0, 1.0));
-    let ratio = |quantile: f64| match (seen.latency.quantile_ms(quantile), state.latency.quantile_ms(quantile)) {
-        (Some(now), Some(usual)) => libm::log((now + 1.0) / (usual + 1.0)),
-        _ => 0.0,
-    };
+    let ratio =
+        |quantile: f64| match (seen.latency.quantile_ms(quantile), state.latency.quantile_ms(quantile)) {
+            (Some(now), Some(usual)) => libm::log((now + 1.0) / (usual + 1.0)),
+            _ => 0.0,
+        };
     let timed = seen.latency.total() as f64;
     let slow = state.latency.boundary(0.1);
     let slow_excess =

@@ -189,7 +189,8 @@ mod tests {
         let pair = Pair::new("c", "a/b", "c/d");
         let subject = Subject::pair(&pair, "lapwing");
         let mut open = Open::default();
-        let mut say = |minute, evidence, severity| open.claim(claim(minute, evidence, severity), &subject, Vec::new);
+        let mut say =
+            |minute, evidence, severity| open.claim(claim(minute, evidence, severity), &subject, Vec::new);
         let first = say(10, 20.0, Severity::Low).unwrap();
         assert_eq!((first.state, first.revision, first.expected), (FindingState::Open, 1, 0.0));
         assert!(say(20, 30.0, Severity::Low).is_none(), "not twice as much");
@@ -201,7 +202,10 @@ mod tests {
         open.close(69 * MINUTE, &mut out);
         assert!(out.is_empty() && !open.is_empty());
         open.close(70 * MINUTE, &mut out);
-        assert_eq!((out[0].state, out[0].revision, out[0].closed_at), (FindingState::Close, 4, Some(EventTime(70 * MINUTE))));
+        assert_eq!(
+            (out[0].state, out[0].revision, out[0].closed_at),
+            (FindingState::Close, 4, Some(EventTime(70 * MINUTE)))
+        );
         assert_eq!((&out[0].id, out[0].opened_at), (&first.id, first.opened_at));
         assert!(open.is_empty());
     }

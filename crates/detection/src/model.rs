@@ -50,7 +50,9 @@ pub enum ModelError {
         column: usize,
     },
     /// Fitted on features of another version.
-    #[error("model was fitted on features of version {found}, this program has version {expected}: train it again")]
+    #[error(
+        "model was fitted on features of version {found}, this program has version {expected}: train it again"
+    )]
     FeatureVersion {
         /// The version the file names.
         found: u32,
@@ -92,7 +94,10 @@ impl Model {
     /// The first problem found.
     pub fn check(&self) -> Result<(), ModelError> {
         if self.feature_version != FEATURE_VERSION {
-            return Err(ModelError::FeatureVersion { found: self.feature_version, expected: FEATURE_VERSION });
+            return Err(ModelError::FeatureVersion {
+                found: self.feature_version,
+                expected: FEATURE_VERSION,
+            });
         }
         let shape = |good: bool, field| good.then_some(()).ok_or(ModelError::Shape { field, expected: N });
         shape(self.features.iter().map(String::as_str).eq(FEATURES), "features")?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use lapwing_telemetry::{EventTime, Pair, Signal};
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{MAX_KEPT_OUT_HOURS, Errors, Failures, Latency, Learn, Volume, decide, volume::Squares};
+use crate::baseline::{
+    Errors, Failures, Latency, Learn, MAX_KEPT_OUT_HOURS, Volume, decide, volume::Squares,
+};
 use crate::counts::{Counts, SignalCounts};
 use crate::exemplars::Exemplars;
 use crate::grid::{DAY, Grid, HOURS, LEVELS, MINUTES};
@@ -187,6 +189,7 @@ impl PairState {
     /// The history in words.
     pub(crate) fn history(&self) -> String {
         match self.hours_learned {
+            0 => "on a pair without history".to_owned(),
             h if h < 48 => format!("learned over {h} h"),
             h => format!("learned over {} days", h / 24),
         }
@@ -327,7 +330,8 @@ impl PairSummary {
         let signal = state.reporter.or_else(|| Signal::ALL.iter().copied().find(|s| known(*s)));
         let nothing = SignalCounts::default();
         let now = signal.and_then(|s| counts.of(s)).unwrap_or(&nothing);
-        let usual = |share| state.latency.quantile_ms(share).or(now.latency.quantile_ms(share)).unwrap_or(0.0);
+        let usual =
+            |share| state.latency.quantile_ms(share).or(now.latency.quantile_ms(share)).unwrap_or(0.0);
         PairSummary {
             pair: pair.clone(),
             calls: state.calls + now.calls,

@@ -42,6 +42,9 @@ impl Default for Settings {
     }
 }
 
+/// Kinds of tests that share a pair's budget (volume, latency, errors, refusals), times the horizons.
+const SHARES: f64 = 16.0;
+
 impl Settings {
     /// `lapwing`, its version, and a hash of the settings that findings depend on.
     pub fn made_by(&self) -> String {
@@ -53,8 +56,6 @@ impl Settings {
 
     /// The tail probability below which one of `tests_per_day` tests of a pair is unusual.
     pub(crate) fn tail(&self, tests_per_day: f64) -> f64 {
-        /// Kinds of tests that share a pair's budget, times the horizons.
-        const SHARES: f64 = 16.0;
         let budget = self.false_findings_per_day.clamp(1e-6, 1e6) / 100.0;
         (budget / SHARES / tests_per_day.max(1.0)).clamp(1e-15, 0.01)
     }

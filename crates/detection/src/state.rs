@@ -16,13 +16,17 @@ const VERSION: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// Written by another version of lapwing. Delete it and replay the archive to learn anew.
-    #[error("saved detection state has version {found}, this program reads {VERSION}: delete it and replay the archive")]
+    #[error(
+        "saved detection state has version {found}, this program reads {VERSION}: delete it and replay the archive"
+    )]
     Version {
         /// The version in the state.
         found: u16,
     },
     /// Windows had another length or lateness. Set them back, or delete the state to learn anew.
-    #[error("saved detection state has windows of {window_s} s and a lateness of {lateness_s} s: set them back, or delete it")]
+    #[error(
+        "saved detection state has windows of {window_s} s and a lateness of {lateness_s} s: set them back, or delete it"
+    )]
     Windows {
         /// Length of the windows in the state, seconds.
         window_s: i64,

@@ -353,7 +353,7 @@ impl Derived {
             (_, Some(method)) if method.contains('/') => self.operation.push_str(method),
             // gRPC is always POST.
             _ if method == Some("POST") && path::is_rpc(&self.path) => {
-                self.operation.push_str(&self.path[1..])
+                self.operation.push_str(&self.path[1..]);
             }
             _ => {
                 let parts = [

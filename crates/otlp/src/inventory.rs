@@ -163,7 +163,7 @@ impl Inventory {
         }
         let name: Arc<str> = format!("{namespace}/{service}").into();
         for (i, address) in addresses.iter().enumerate() {
-            let ip = address.parse().map_err(|_| InventoryError::Address { index, address: i + 1 })?;
+            let ip = address.parse().map_err(|_text| InventoryError::Address { index, address: i + 1 })?;
             share(self.by_address.entry(ip), &name);
         }
         if let Some(account) = service_account {

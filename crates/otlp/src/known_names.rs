@@ -103,9 +103,10 @@ impl<'a> Names<'a> {
 
     #[inline(never)]
     fn unexpected(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<Named<'a>, Fault> {
-        let place = match self.known.iter().position(|known| same(known.name.text.as_bytes(), name)) {
-            Some(place) => place,
-            None => {
+        let place =
+            if let Some(place) = self.known.iter().position(|known| same(known.name.text.as_bytes(), name)) {
+                place
+            } else {
                 let text = text(name)?;
                 let name = Named { text, role: role_of(text), id: table.id(text) };
                 if self.known.len() == LIMIT {
@@ -113,8 +114,7 @@ impl<'a> Names<'a> {
                 }
                 self.known.push(Known { name, next: 0 });
                 self.known.len() - 1
-            }
-        };
+            };
         self.known[self.before as usize].next = place as u32;
         self.before = place as u32;
         Ok(self.known[place].name)

@@ -153,12 +153,11 @@ impl Callers {
         let new = Slot { span_id, half, name: self.place(source) };
         let bucket = self.bucket(span_id);
         let bucket = &mut self.buckets[bucket];
-        match bucket.iter_mut().find(|slot| slot.span_id == span_id && slot.half == half) {
-            Some(slot) => *slot = new,
-            None => {
-                bucket.copy_within(..SLOTS - 1, 1);
-                bucket[0] = new;
-            }
+        if let Some(slot) = bucket.iter_mut().find(|slot| slot.span_id == span_id && slot.half == half) {
+            *slot = new;
+        } else {
+            bucket.copy_within(..SLOTS - 1, 1);
+            bucket[0] = new;
         }
     }
 

@@ -170,7 +170,7 @@ fn check_entity(bytes: &[u8], room: Room) -> Result<(), Fault> {
     while let Some(field) = reader.key()? {
         match field {
             ENTITY_SCHEMA_URL | ENTITY_TYPE | ENTITY_ID_KEY | ENTITY_DESCRIPTION_KEY => {
-                reader.text().map(drop)?
+                reader.text().map(drop)?;
             }
             _ => reader.other(field, known(&[1, 2, 3, 4]), room)?,
         }

@@ -3,7 +3,9 @@
 use lapwing_telemetry::{EventTime, calls::event_time};
 
 use crate::decode::Payload;
-use crate::messages::*;
+use crate::messages::{
+    FIRST, LOG_ATTRIBUTE, LOG_OBSERVED_TIME, LOG_TIME, SPAN_END, SPAN_KIND, SPAN_START, each,
+};
 use crate::value::{PAIR_KEY, PAIR_VALUE, Shape, read as read_value};
 use crate::wire::{Fault, Reader, Room};
 

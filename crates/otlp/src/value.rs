@@ -175,9 +175,9 @@ fn elements(
             arena.push(',');
         }
         if keyed {
-            pair(element, arena, nesting, inside)?
+            pair(element, arena, nesting, inside)?;
         } else {
-            nested(&[element], arena, nesting, inside)?
+            nested(&[element], arena, nesting, inside)?;
         }
     }
     Ok(())

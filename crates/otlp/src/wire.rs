@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
 /// The bytes of a string field as text.
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    simdutf8::basic::from_utf8(bytes).map_err(|_| Fault::new("a string that is not UTF-8", bytes))
+    simdutf8::basic::from_utf8(bytes).map_err(|_detail| Fault::new("a string that is not UTF-8", bytes))
 }
 
 pub(crate) const VARINT: u32 = 0;
@@ -227,7 +227,9 @@ mod tests {
     /// Found by files of a real Collector: an attribute of no or one byte, with others after it.
     #[test]
     fn an_attribute_shorter_than_its_parts_is_left_to_the_long_way() {
-        for bytes in [&[0x4a, 0, 0x0a, 5, 1, 2, 3][..], &[0x4a, 1, 0x0a, 0x0a, 0][..], &[0x4a, 2, 0x0a, 0][..]] {
+        for bytes in
+            [&[0x4a, 0, 0x0a, 5, 1, 2, 3][..], &[0x4a, 1, 0x0a, 0x0a, 0][..], &[0x4a, 2, 0x0a, 0][..]]
+        {
             let mut reader = Reader::new(bytes);
             assert!(reader.short_attribute(0x4a).is_none());
             assert_eq!(reader.rest, bytes);

@@ -109,7 +109,7 @@ fn expire(plan: &ArchivePlan, clock: &Clock, snapshot: &mut ArchiveSnapshot) {
             }
         }
         Err(error) => {
-            tracing::error!(%error, "retention could not be enforced; trying again at the next check")
+            tracing::error!(%error, "retention could not be enforced; trying again at the next check");
         }
     }
 }

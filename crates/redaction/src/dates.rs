@@ -72,7 +72,7 @@ fn written_date(bytes: &[u8], start: usize) -> Option<usize> {
             () if (1..=4).contains(&digits)
                 && (digits == length || (digits <= 2 && length == digits + 2)) =>
             {
-                numbers += 1
+                numbers += 1;
             }
             () => break,
         }

@@ -288,7 +288,7 @@ impl Compiler {
         match action {
             None => {}
             Some(ActionWord::Keep) => {
-                self.problem(name, "a rule that keeps what it finds does nothing", "remove the rule")
+                self.problem(name, "a rule that keeps what it finds does nothing", "remove the rule");
             }
             Some(word) => self.set_action(id, name, word),
         }

@@ -118,7 +118,7 @@ impl Scanner {
                     found,
                 ),
                 Act::Bearer => {
-                    claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found)
+                    claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found);
                 }
                 Act::Basic => claim(&text, end + 1, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
                 Act::Insert => pairs::insert(&text, start, found),

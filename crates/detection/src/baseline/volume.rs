@@ -32,7 +32,7 @@ pub(crate) struct Rates {
     /// The best guess.
     pub(crate) expected: f64,
     /// The lowest that timing explains: a job may come an hour early or late, so the least of this hour and
-    /// its neighbours counts.
+    /// its neighbours counts, or the three together where they hardly differ.
     pub(crate) low: f64,
     /// The highest that timing explains.
     pub(crate) high: f64,
@@ -57,6 +57,12 @@ pub(crate) type Squares = [u64; LEVELS];
 const KEEP_PER_VISIT: f32 = 0.93;
 /// The overall level forgets half in two weeks.
 const KEEP_LEVEL: f32 = 0.998;
+/// The excess forgets half in a week of hours.
+const KEEP_EXCESS: f32 = 0.996;
+/// Excess to begin with.
+const EXCESS_PRIOR: f64 = 0.1;
+/// How many windows of one call that counts for.
+const EXCESS_WEIGHT: f64 = 10.0;
 /// Growth is measured over about a day.
 const KEEP_RECENT: f32 = 0.97;
 /// Calls' worth of doubt about growth.
@@ -111,6 +117,11 @@ impl Volume {
                 (now.high, now.high_doubt) = (rate, doubt);
             }
         }
+        // Where neighbours agree there is no job to come early or late: the three together say it best.
+        if 2.0 * now.low >= now.high {
+            now.low = slots.iter().map(|(rate, _)| rate).sum::<f64>() / 3.0;
+            now.low_doubt = 1.0 / slots.iter().map(|(_, doubt)| 1.0 / doubt).sum::<f64>();
+        }
         // Growth makes room and never takes it: a client that comes back to its old level is no surprise.
         now.low *= growth.min(1.0);
         now.high *= growth.max(1.0);
@@ -145,9 +156,9 @@ impl Volume {
         }
         if settled {
             let hourly = expected * self.growth();
-            for level in 0..LEVELS {
+            for (level, (excess, squares)) in self.excess.iter_mut().zip(squares).enumerate() {
                 let windows = 1.0 / grid.hours(level);
-                self.excess[level].learn(observed, squares[level] as f64, hourly / windows, windows);
+                excess.learn(observed, *squares as f64, hourly / windows, windows);
             }
             self.recent_observed = self.recent_observed * KEEP_RECENT + observed as f32;
             self.recent_expected = self.recent_expected * KEEP_RECENT + expected as f32;
@@ -175,16 +186,14 @@ impl Excess {
     /// Learns the windows of an hour from their sum and their sum of squares, so that empty ones cost nothing.
     fn learn(&mut self, sum: f64, squares: f64, mean: f64, windows: f64) {
         let over = squares - 2.0 * mean * sum + windows * mean * mean - windows * mean;
-        const KEEP: f32 = 0.996;
-        self.over = self.over * KEEP + over as f32;
-        self.square = self.square * KEEP + (windows * mean * mean) as f32;
+        self.over = self.over * KEEP_EXCESS + over as f32;
+        self.square = self.square * KEEP_EXCESS + (windows * mean * mean) as f32;
     }
 
     /// The excess, drawn towards a tenth by ten windows of one call.
     fn ratio(self) -> f64 {
-        const PRIOR: f64 = 0.1;
-        const WEIGHT: f64 = 10.0;
-        ((f64::from(self.over) + PRIOR * WEIGHT) / (f64::from(self.square) + WEIGHT)).clamp(0.005, 1e3)
+        ((f64::from(self.over) + EXCESS_PRIOR * EXCESS_WEIGHT) / (f64::from(self.square) + EXCESS_WEIGHT))
+            .clamp(0.005, 1e3)
     }
 }
 

@@ -7,23 +7,18 @@ use crate::claim::Claim;
 use crate::exemplars::Class;
 
 /// Claims by the Gamma-Poisson tail of [`refusals::judge`].
-pub(crate) struct Auth;
-
-impl Auth {
-    pub(crate) fn judge(&self, case: &Case<'_>) -> Option<Claim> {
-        let words = refusals::Words {
-            kind: FindingKind::AuthFailures,
-            detector: "auth",
-            class: Class::Auth,
-            refused: "were refused for their token",
-        };
-        refusals::judge(case, case.counts.most(|c| c.auth), &case.state.auth, &words)
-    }
+pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
+    let words = refusals::Words {
+        kind: FindingKind::AuthFailures,
+        detector: "auth",
+        class: Class::Auth,
+        refused: "were refused for their token",
+    };
+    refusals::judge(case, case.counts.most(|c| c.auth), &case.state.auth, &words)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::baseline::Learn;
     use crate::detectors::tests::{judge, learned, window};
     use crate::grid::{HOURS, TENS};
@@ -35,7 +30,7 @@ mod tests {
         let of = |state: &crate::pair_state::PairState, n, level| {
             let mut counts = window(10, 20);
             counts.signal_mut(Signal::LogServer).auth = n;
-            judge(state, &counts, level, |case| Auth.judge(case))
+            judge(state, &counts, level, super::judge)
         };
         assert!(of(&state, 5, TENS).is_some());
         assert!(of(&state, 2, TENS).is_none());
@@ -51,6 +46,6 @@ mod tests {
         (0..300).for_each(|_| state.auth.learn(6, Learn::Usual));
         let mut counts = window(60, 20);
         counts.signal_mut(Signal::LogServer).auth = 9;
-        assert!(judge(&state, &counts, HOURS, |case| Auth.judge(case)).is_none());
+        assert!(judge(&state, &counts, HOURS, super::judge).is_none());
     }
 }

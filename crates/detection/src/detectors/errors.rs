@@ -20,55 +20,51 @@ const MIN_SHARE: f64 = 0.02;
 /// Claims by the upper tail of a Gamma-Poisson: errors in so many calls, given the posterior of the share of
 /// errors (prior of Jeffreys), in calls divided by how much more the pair's errors cluster than chance. Calls
 /// that were refused for their token, by a policy or by TLS are other detectors' business.
-pub(crate) struct Errors;
-
-impl Errors {
-    pub(crate) fn judge(&self, case: &Case<'_>) -> Option<Claim> {
-        let state = case.state;
-        let seen = state.reported(case.counts)?;
-        let (errors, calls) = (seen.errors, seen.calls as f64);
-        let expected = state.errors.share() * calls;
-        let share = errors as f64 / calls.max(1.0);
-        if errors < MIN_ERRORS
-            || !state.is_learned()
-            || (errors as f64) < MIN_RATIO * expected
-            || share < MIN_SHARE
-        {
-            return None;
-        }
-        let inflation = state.errors.spread[case.level].ratio();
-        let n = (errors as f64 / inflation).floor().max(1.0) as u64;
-        let p = negative_binomial_upper(n, expected / inflation, state.errors.shape());
-        if p >= case.tail() {
-            return None;
-        }
-        let usual = 100.0 * state.errors.share();
-        Some(Claim {
-            kind: FindingKind::ErrorShift,
-            detector: "errors",
-            severity: by_count(errors),
-            p,
-            confidence: state.confidence(),
-            signal: state.reporter,
-            start: case.start(),
-            end: case.end,
-            observed: 100.0 * share,
-            expected: usual,
-            low: None,
-            high: Some(MIN_RATIO * usual),
-            unit: "%".to_owned(),
-            explanation: format!(
-                "{errors} of {} calls failed in {} ({} %), usually {usual:.2} %, {}",
-                seen.calls,
-                crate::grid::span(case.length()),
-                number(100.0 * share),
-                state.history(),
-            ),
-            class: Class::Error,
-            evidence: errors as f64,
-            quiet: case.quiet(),
-        })
+pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
+    let state = case.state;
+    let seen = state.reported(case.counts)?;
+    let (errors, calls) = (seen.errors, seen.calls as f64);
+    let expected = state.errors.share() * calls;
+    let share = errors as f64 / calls.max(1.0);
+    if errors < MIN_ERRORS
+        || !state.is_learned()
+        || (errors as f64) < MIN_RATIO * expected
+        || share < MIN_SHARE
+    {
+        return None;
     }
+    let inflation = state.errors.spread[case.level].ratio();
+    let n = (errors as f64 / inflation).floor().max(1.0) as u64;
+    let p = negative_binomial_upper(n, expected / inflation, state.errors.shape());
+    if p >= case.tail() {
+        return None;
+    }
+    let usual = 100.0 * state.errors.share();
+    Some(Claim {
+        kind: FindingKind::ErrorShift,
+        detector: "errors",
+        severity: by_count(errors),
+        p,
+        confidence: state.confidence(),
+        signal: state.reporter,
+        start: case.start(),
+        end: case.end,
+        observed: 100.0 * share,
+        expected: usual,
+        low: None,
+        high: Some(MIN_RATIO * usual),
+        unit: "%".to_owned(),
+        explanation: format!(
+            "{errors} of {} calls failed in {} ({} %), usually {usual:.2} %, {}",
+            seen.calls,
+            crate::grid::span(case.length()),
+            number(100.0 * share),
+            state.history(),
+        ),
+        class: Class::Error,
+        evidence: errors as f64,
+        quiet: case.quiet(),
+    })
 }
 
 /// Learns from a window how much errors cluster.
@@ -82,7 +78,6 @@ pub(crate) fn learn_spread(state: &mut PairState, level: usize, seen: &SignalCou
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::counts::Counts;
     use crate::detectors::tests::{judge, learned, window};
     use crate::grid::{HOURS, TENS};
@@ -97,7 +92,7 @@ mod tests {
     #[test]
     fn a_burst_is_claimed_and_single_errors_are_not() {
         let state = learned(60);
-        let of = |calls, errors, level| judge(&state, &failing(calls, errors), level, |case| Errors.judge(case));
+        let of = |calls, errors, level| judge(&state, &failing(calls, errors), level, super::judge);
         let claim = of(12, 6, TENS).unwrap();
         assert_eq!((claim.observed, claim.unit.as_str()), (50.0, "%"));
         assert!(of(60, 2, HOURS).is_none());
@@ -108,6 +103,6 @@ mod tests {
     fn a_pair_that_always_fails_is_usual() {
         let mut state = learned(60);
         (0..300).for_each(|_| state.errors.learn(30, 60, crate::baseline::Learn::Usual));
-        assert!(judge(&state, &failing(60, 33), HOURS, |case| Errors.judge(case)).is_none());
+        assert!(judge(&state, &failing(60, 33), HOURS, super::judge).is_none());
     }
 }

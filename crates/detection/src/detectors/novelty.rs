@@ -13,62 +13,59 @@ const FAMILIAR_HOURS: u32 = 6;
 /// Silence after which an unfamiliar pair is new again.
 const FORGET: i64 = 6 * HOUR;
 
-/// Claims a new pair from its first window on: one call is enough.
-///
-/// The probability is that of the rule of succession (Laplace): after so many hours without the pair, the
-/// chance that the next hour has it.
-pub(crate) struct Novelty;
-
 /// Whether a pair is part of what is usual: it was there while lapwing learned, or came in several hours.
 pub(crate) fn is_familiar(state: &PairState) -> bool {
     state.adopted || state.hours_seen >= FAMILIAR_HOURS
 }
 
-impl Novelty {
-    pub(crate) fn judge(&self, case: &Case<'_>) -> Option<Claim> {
-        let state = case.state;
-        let silent = case.start() - state.last_seen;
-        let first = state.hours_seen == 0 && state.first_seen == case.start();
-        if case.level != BASE || is_familiar(state) || !(first || silent >= FORGET) {
-            return None;
-        }
-        let namespace = |service: &str| service.split('/').next().unwrap_or(service).to_owned();
-        let crosses = namespace(&case.pair.source) != namespace(&case.pair.destination);
-        let denied = case.counts.most(|c| c.policy) > 0;
-        let calls = case.counts.most(|c| c.calls);
-        let before = if first { case.watched_hours } else { silent as f64 / HOUR as f64 };
-        let since = if first { "before".to_owned() } else { format!("for {before:.0} h, and hardly ever before") };
-        Some(Claim {
-            kind: FindingKind::NewPair,
-            detector: "novelty",
-            severity: match (denied, crosses) {
-                (true, _) => Severity::High,
-                (_, true) => Severity::Medium,
-                _ => Severity::Low,
-            },
-            p: 1.0 / (before.max(0.0) + 2.0),
-            confidence: (case.watched_hours / 168.0).min(1.0),
-            signal: None,
-            start: case.start(),
-            end: case.end,
-            observed: calls as f64,
-            expected: 0.0,
-            low: None,
-            high: Some(0.0),
-            unit: crate::grid::per("calls", case.length()),
-            explanation: format!(
-                "{} called {} {calls} times, which it has not done {since}; watched for {:.0} h{}{}",
-                case.pair.source,
-                case.pair.destination,
-                case.watched_hours,
-                if crosses { ", and it crosses namespaces" } else { "" },
-                if denied { ", and a policy denied it" } else { "" },
-            ),
-            class: Class::Any,
-            evidence: calls as f64,
-            quiet: HOUR,
-        })
+/// Claims a new pair from its first window on: one call is enough.
+///
+/// The probability is that of the rule of succession (Laplace): after so many hours without the pair, the
+/// chance that the next hour has it.
+pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
+    let state = case.state;
+    let silent = case.start() - state.last_seen;
+    let first = state.hours_seen == 0 && state.first_seen == case.start();
+    if case.level != BASE || is_familiar(state) || !(first || silent >= FORGET) {
+        return None;
     }
+    let namespace = |service: &str| service.split('/').next().unwrap_or(service).to_owned();
+    let crosses = namespace(&case.pair.source) != namespace(&case.pair.destination);
+    let denied = case.counts.most(|c| c.policy) > 0;
+    let calls = case.counts.most(|c| c.calls);
+    let before = if first { case.watched_hours } else { silent as f64 / HOUR as f64 };
+    let since =
+        if first { "before".to_owned() } else { format!("for {before:.0} h, and hardly ever before") };
+    Some(Claim {
+        kind: FindingKind::NewPair,
+        detector: "novelty",
+        severity: match (denied, crosses) {
+            (true, _) => Severity::High,
+            (_, true) => Severity::Medium,
+            _ => Severity::Low,
+        },
+        p: 1.0 / (before.max(0.0) + 2.0),
+        confidence: (case.watched_hours / 168.0).min(1.0),
+        signal: None,
+        start: case.start(),
+        end: case.end,
+        observed: calls as f64,
+        expected: 0.0,
+        low: None,
+        high: Some(0.0),
+        unit: crate::grid::per("calls", case.length()),
+        explanation: format!(
+            "{} called {} {calls} times, which it has not done {since}; watched for {:.0} h{}{}",
+            case.pair.source,
+            case.pair.destination,
+            case.watched_hours,
+            if crosses { ", and it crosses namespaces" } else { "" },
+            if denied { ", and a policy denied it" } else { "" },
+        ),
+        class: Class::Any,
+        evidence: calls as f64,
+        quiet: HOUR,
+    })
 }
 
 #[cfg(test)]
@@ -79,7 +76,7 @@ mod tests {
     #[test]
     fn a_pair_is_new_once_and_again_after_a_silence_until_it_is_familiar() {
         let mut state = PairState::new(240 * HOUR);
-        let new = |state: &PairState| judge(state, &window(1, 5), BASE, |case| Novelty.judge(case));
+        let new = |state: &PairState| judge(state, &window(1, 5), BASE, super::judge);
         assert_eq!(new(&state).unwrap().severity, Severity::Medium);
         state.hours_seen = 1;
         state.last_seen = 239 * HOUR;

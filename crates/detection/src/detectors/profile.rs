@@ -73,3 +73,41 @@ impl Profile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::detectors::tests::{judge, learned, window};
+    use crate::features::{FEATURE_VERSION, N};
+    use crate::grid::{HOURS, TENS};
+
+    fn model() -> Arc<Model> {
+        Arc::new(Model {
+            name: "profile".to_owned(),
+            version: 3,
+            feature_version: FEATURE_VERSION,
+            features: FEATURES.iter().map(|f| (*f).to_owned()).collect(),
+            mean: vec![0.0; N],
+            scale: vec![0.5; N],
+            components: Vec::new(),
+            variances: Vec::new(),
+            residual_variance: N as f64,
+            threshold: 3.0,
+            window_s: 600,
+            trained_rows: 1_000,
+        })
+    }
+
+    #[test]
+    fn a_window_beyond_the_models_threshold_is_claimed_with_what_made_it_so() {
+        let profile = Profile::new(&Grid::new(&Settings::default()), model());
+        let state = learned(60);
+        let of = |ms, level| judge(&state, &window(10, ms), level, |case| profile.judge(case));
+        let claim = of(900, TENS).unwrap();
+        assert!(claim.observed > 3.0 && claim.p < 0.001, "{claim:?}");
+        assert!(claim.explanation.contains("most by latency_"), "{}", claim.explanation);
+        assert!(of(20, TENS).is_none());
+        assert!(of(900, HOURS).is_none(), "the model was fitted on windows of ten minutes");
+    }
+}

@@ -15,47 +15,43 @@ const MIN_HISTORY: u64 = 50;
 /// Claims failed handshakes by the Gamma-Poisson tail of [`refusals::judge`]; plaintext on a pair that always
 /// was encrypted and an identity that a pair never showed by the rule of succession (Laplace): after so many
 /// calls without one, the chance that the next is one.
-pub(crate) struct Tls;
+pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
+    let words = refusals::Words {
+        kind: FindingKind::TlsFailures,
+        detector: "tls",
+        class: Class::Tls,
+        refused: "failed in the TLS handshake",
+    };
+    refusals::judge(case, case.counts.most(|c| c.tls), &case.state.tls, &words)
+        .or_else(|| plaintext(case))
+        .or_else(|| stranger(case))
+}
 
-impl Tls {
-    pub(crate) fn judge(&self, case: &Case<'_>) -> Option<Claim> {
-        let words = refusals::Words {
-            kind: FindingKind::TlsFailures,
-            detector: "tls",
-            class: Class::Tls,
-            refused: "failed in the TLS handshake",
-        };
-        refusals::judge(case, case.counts.most(|c| c.tls), &case.state.tls, &words)
-            .or_else(|| self.plaintext(case))
-            .or_else(|| self.stranger(case))
-    }
+fn plaintext(case: &Case<'_>) -> Option<Claim> {
+    let state = case.state;
+    let n = case.counts.most(|c| c.plaintext);
+    let always = state.encrypted >= MIN_HISTORY && state.plaintext == 0;
+    let text = format!(
+        "{n} calls in {} were not encrypted, as all {} before were",
+        crate::grid::span(case.length()),
+        state.encrypted
+    );
+    (n >= MIN_PLAINTEXT && always).then(|| claim(case, n, Severity::High, text))
+}
 
-    fn plaintext(&self, case: &Case<'_>) -> Option<Claim> {
-        let state = case.state;
-        let n = case.counts.most(|c| c.plaintext);
-        let always = state.encrypted >= MIN_HISTORY && state.plaintext == 0;
-        let text = format!(
-            "{n} calls in {} were not encrypted, as all {} before were",
-            crate::grid::span(case.length()),
-            state.encrypted
-        );
-        (n >= MIN_PLAINTEXT && always).then(|| claim(case, n, Severity::High, text))
+fn stranger(case: &Case<'_>) -> Option<Claim> {
+    let state = case.state;
+    if case.level != BASE || state.encrypted < MIN_HISTORY {
+        return None;
     }
-
-    fn stranger(&self, case: &Case<'_>) -> Option<Claim> {
-        let state = case.state;
-        if case.level != BASE || state.encrypted < MIN_HISTORY {
-            return None;
-        }
-        let strange = |identity: u64| state.is_strange(identity);
-        let n = case.counts.identities.iter().filter(|(id, _)| strange(*id)).map(|(_, n)| u64::from(*n)).max()?;
-        let text = format!(
-            "{n} calls by an identity that none of the {} calls before had, {}",
-            state.encrypted,
-            state.history()
-        );
-        Some(Claim { class: Class::Any, ..claim(case, n, Severity::Medium, text) })
-    }
+    let strange = |identity: u64| state.is_strange(identity);
+    let n = case.counts.identities.iter().filter(|(id, _)| strange(*id)).map(|(_, n)| u64::from(*n)).max()?;
+    let text = format!(
+        "{n} calls by an identity that none of the {} calls before had, {}",
+        state.encrypted,
+        state.history()
+    );
+    Some(Claim { class: Class::Any, ..claim(case, n, Severity::Medium, text) })
 }
 
 fn claim(case: &Case<'_>, n: u64, severity: Severity, explanation: String) -> Claim {
@@ -92,16 +88,16 @@ mod tests {
         let mut state = learned(60);
         let mut counts = window(10, 20);
         counts.signal_mut(Signal::LogServer).plaintext = 3;
-        let plain = judge(&state, &counts, TENS, |case| Tls.judge(case)).unwrap();
+        let plain = judge(&state, &counts, TENS, super::judge).unwrap();
         assert_eq!((plain.severity, plain.observed), (Severity::High, 3.0));
         let mut counts = window(10, 20);
         counts.identity(7, 9);
-        assert!(judge(&state, &counts, BASE, |case| Tls.judge(case)).is_none());
+        assert!(judge(&state, &counts, BASE, super::judge).is_none());
         counts.identity(8, 1);
-        assert!(judge(&state, &counts, BASE, |case| Tls.judge(case)).is_some());
+        assert!(judge(&state, &counts, BASE, super::judge).is_some());
         state.know(8);
         state.plaintext = 1;
         counts.signal_mut(Signal::LogServer).plaintext = 3;
-        assert!(judge(&state, &counts, BASE, |case| Tls.judge(case)).is_none());
+        assert!(judge(&state, &counts, BASE, super::judge).is_none());
     }
 }

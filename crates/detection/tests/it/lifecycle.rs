@@ -31,7 +31,10 @@ fn check(findings: &[Finding], kind: FindingKind, within_minutes: i64) {
     assert!((0..=within_minutes).contains(&opened[0].1), "{opened:?}");
     let last = findings.last().unwrap();
     assert_eq!((last.state, &last.id), (FindingState::Close, &findings[0].id));
-    assert_eq!(findings.iter().map(|f| f.revision).collect::<Vec<_>>(), (1..=findings.len() as u32).collect::<Vec<_>>());
+    assert_eq!(
+        findings.iter().map(|f| f.revision).collect::<Vec<_>>(),
+        (1..=findings.len() as u32).collect::<Vec<_>>()
+    );
     for f in findings {
         assert!(f.observed.is_finite() && f.expected.is_finite() && (0.0..=1.0).contains(&f.score));
         assert!(f.explanation.contains("learned over 8 days"), "{}", f.explanation);
@@ -46,7 +49,13 @@ fn an_ordinary_week_and_day_raise_nothing() {
 #[test]
 fn a_burst_is_a_volume_spike() {
     let findings = scene(|shots| {
-        let more = shots.iter().flat_map(|s| (0..6).map(|i| Shot { at: s.at + i * 7 * SECOND, received_at: s.received_at + i * 7 * SECOND, ..s.clone() }));
+        let more = shots.iter().flat_map(|s| {
+            (0..6).map(|i| Shot {
+                at: s.at + i * 7 * SECOND,
+                received_at: s.received_at + i * 7 * SECOND,
+                ..s.clone()
+            })
+        });
         more.collect()
     });
     check(&findings, FindingKind::VolumeSpike, 10);
@@ -86,11 +95,19 @@ fn failing_calls_are_an_error_shift() {
 
 #[test]
 fn refusals_have_their_own_kinds() {
-    let auth = scene(|s| s.into_iter().map(|s| Shot { authn: Some("expired"), outcome: Outcome::ClientError, ..s }).collect());
+    let auth = scene(|s| {
+        s.into_iter().map(|s| Shot { authn: Some("expired"), outcome: Outcome::ClientError, ..s }).collect()
+    });
     check(&auth, FindingKind::AuthFailures, 10);
-    let policy = scene(|s| s.into_iter().map(|s| Shot { authz: Some("denied:none"), outcome: Outcome::ClientError, ..s }).collect());
+    let policy = scene(|s| {
+        s.into_iter()
+            .map(|s| Shot { authz: Some("denied:none"), outcome: Outcome::ClientError, ..s })
+            .collect()
+    });
     check(&policy, FindingKind::PolicyDenials, 10);
-    let tls = scene(|s| s.into_iter().map(|s| Shot { tls: Some("failed:expired"), outcome: Outcome::Refused, ..s }).collect());
+    let tls = scene(|s| {
+        s.into_iter().map(|s| Shot { tls: Some("failed:expired"), outcome: Outcome::Refused, ..s }).collect()
+    });
     check(&tls, FindingKind::TlsFailures, 10);
     let plain = scene(|s| s.into_iter().map(|s| Shot { tls: Some("plaintext"), ..s }).collect());
     assert_eq!(opened(&plain)[0].0, FindingKind::TlsFailures);

@@ -49,7 +49,9 @@ impl Shot {
 /// `per_hour` calls an hour, evenly, over `[from, to)`.
 pub(crate) fn steady(from: i64, to: i64, per_hour: i64, source: &str, destination: &str) -> Vec<Shot> {
     let step = HOUR / per_hour;
-    (0..(to - from) / step).map(|i| Shot { ms: 18 + i % 5, ..Shot::new(from + i * step, source, destination) }).collect()
+    (0..(to - from) / step)
+        .map(|i| Shot { ms: 18 + i % 5, ..Shot::new(from + i * step, source, destination) })
+        .collect()
 }
 
 /// The batch of some calls.
@@ -126,7 +128,8 @@ impl Mesh {
     /// Findings in one order, whatever order they came in.
     pub(crate) fn sorted(mut self, end: i64) -> Vec<Finding> {
         self.quiet(end);
-        self.findings.sort_by(|a, b| (a.revised_at(), &a.id, a.revision).cmp(&(b.revised_at(), &b.id, b.revision)));
+        self.findings
+            .sort_by(|a, b| (a.revised_at(), &a.id, a.revision).cmp(&(b.revised_at(), &b.id, b.revision)));
         self.findings
     }
 }

@@ -10,7 +10,7 @@ use lapwing_pipeline::settings::Settings;
 use lapwing_telemetry::{EventTime, Finding, FindingState};
 use prost::Message;
 
-use crate::help::{BEGIN, Running, Shot, findings, request, settings, steady};
+use crate::help::{BEGIN, Running, Shot, eventually, findings, request, settings, steady};
 
 /// Until then every finding has been made in each run. Calls go on for longer, in every partition, because
 /// a live run does not know that it is at the end.
@@ -52,16 +52,23 @@ async fn the_live_runs_findings_are_those_of_replay_by_id_and_revision() {
 
 /// Sends the recording through the door, each request when it had arrived.
 async fn live(settings: &Settings, recorded: &Path) {
-    let mut running = Running::start(settings, false).await;
+    let mut running = Running::start(settings, true).await;
+    let mut last = BEGIN;
     for message in Recording::open(&[PathBuf::from(recorded)]).unwrap() {
         let message = message.unwrap();
-        running.hands.set(message.arrival);
+        last = message.arrival;
+        running.hands.set(last);
         running.sender.send(message.payload, &message.body).await.unwrap();
     }
+    // Some partitions have had no call for long: only word that nothing came moves their time on.
+    running.hands.set(last.plus(Duration::from_secs(600)));
+    let detect = running.pipeline.gauges.detect.clone();
+    let told = last.plus(Duration::from_secs(300));
+    eventually("detect has been told that nothing more came", || detect.borrow().engines.latest > told).await;
     running.drain().await;
 }
 
-/// A steady mesh in which a stranger calls the ledger, and the stock fails for a while.
+/// A steady mesh in which strangers call now and then, and the stock fails for a while.
 fn shots() -> Vec<Shot> {
     let mut shots = steady(1, BEGIN, MINUTES + TAIL_MINUTES);
     let during = |shot: &Shot, from, to| {
@@ -73,10 +80,11 @@ fn shots() -> Vec<Shot> {
             shot.status = 503;
         }
     }
-    for (i, minute) in [50, 51, 55].into_iter().enumerate() {
+    let strangers = [("web/cron", "pay/ledger"), ("web/bot", "shop/stock"), ("web/cron", "shop/cart")];
+    for (i, minute) in [50, 51, 55, 58, 63, 70].into_iter().enumerate() {
         let ended_at = BEGIN.plus(Duration::from_secs(minute * 60 + 1));
-        let id = 1_000_000 + i as u64;
-        shots.push(Shot { source: "web/cron", destination: "pay/ledger", ended_at, ..crate::help::shot(id) });
+        let (source, destination) = strangers[i % 3];
+        shots.push(Shot { source, destination, ended_at, ..crate::help::shot(1_000_000 + i as u64) });
     }
     shots.sort_by_key(|shot| shot.ended_at);
     shots
