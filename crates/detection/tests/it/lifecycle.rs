@@ -29,7 +29,7 @@ fn check(findings: &[Finding], kind: FindingKind, within_minutes: i64) {
     assert_eq!(opened.len(), 1, "{opened:?}");
     assert_eq!(opened[0].0, kind);
     assert!((0..=within_minutes).contains(&opened[0].1), "{opened:?}");
-    let last = findings.last().unwrap();
+    let last = findings.last().expect("one was opened");
     assert_eq!((last.state, &last.id), (FindingState::Close, &findings[0].id));
     assert_eq!(
         findings.iter().map(|f| f.revision).collect::<Vec<_>>(),
@@ -121,7 +121,7 @@ fn a_new_pair_is_reported_from_its_first_call_and_closes_by_itself() {
         shots
     });
     assert_eq!(opened(&findings), [(FindingKind::NewPair, 40)]);
-    let end = findings.last().unwrap();
+    let end = findings.last().expect("one was opened");
     assert_eq!(end.state, FindingState::Close);
     let open_minutes = (end.closed_at.unwrap().0 - end.opened_at.0) / MINUTE;
     assert!((60..=61).contains(&open_minutes), "{open_minutes}");
@@ -143,7 +143,7 @@ fn a_client_that_goes_away_for_good_is_reported_once() {
     mesh.feed(&steady(MONDAY, end, 60, "a/b", "c/d"), 1_000);
     let findings = mesh.sorted(end + 5 * DAY);
     assert_eq!(findings.iter().filter(|f| f.state == FindingState::Open).count(), 1, "{findings:?}");
-    let last = findings.last().unwrap();
+    let last = findings.last().expect("one was opened");
     assert_eq!((last.kind, last.state), (FindingKind::Silence, FindingState::Close));
     assert!(last.closed_at.unwrap() <= EventTime(end + 7 * HOUR));
 }

@@ -74,7 +74,7 @@ pub(crate) fn batch(shots: &[Shot]) -> Calls {
         builders.append(&call, std::iter::empty());
     }
     let mut parts = builders.finish();
-    Calls::from_log(parts.remove(0).1.into_batch()).unwrap()
+    Calls::from_log(parts.remove(0).1.into_batch()).expect("builders make the schema of calls")
 }
 
 pub(crate) fn settings() -> Arc<Settings> {
@@ -121,7 +121,8 @@ impl Mesh {
     /// Saves and restores every engine.
     pub(crate) fn restart(&mut self, settings: &Arc<Settings>) {
         for engine in &mut self.engines {
-            *engine = Engine::restore(settings.clone(), None, &engine.save()).unwrap();
+            *engine = Engine::restore(settings.clone(), None, &engine.save())
+                .expect("an engine reads its own state");
         }
     }
 
