@@ -22,6 +22,7 @@ pub(crate) fn each<'a>(
 }
 
 /// A fault inside a context whose parts were joined lies, as far as the sender can tell, at its group.
+#[expect(clippy::ptr_arg, reason = "borrowed or joined is what it asks")]
 pub(crate) fn relocate(fault: Fault, context: &Cow<'_, [u8]>, group: &[u8]) -> Fault {
     match context {
         Cow::Borrowed(_) => fault,
