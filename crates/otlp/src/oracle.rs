@@ -3,7 +3,7 @@
 
 mod requests;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
 use lapwing_telemetry::{Builders, Columns, EventTime};
@@ -198,12 +198,15 @@ fn reference_logs(decoder: &mut Decoder, request: &ExportLogsServiceRequest) -> 
 // ---- The walker ----
 
 fn decoder() -> Decoder {
-    let inventory = "trust_domain: td\nworkloads: [{namespace: shop, service: cart, service_account: sa, addresses: [10.0.0.7]}]";
+    static INVENTORY: LazyLock<Arc<Inventory>> = LazyLock::new(|| {
+        let workload = "{namespace: shop, service: cart, service_account: sa, addresses: [10.0.0.7]}";
+        Arc::new(Inventory::parse(&format!("trust_domain: td\nworkloads: [{workload}]")).unwrap())
+    });
     let mut settings = DecodeSettings { max_callers: 256, ..DecodeSettings::default() };
     // The reference knows no limits.
     settings.limits.max_value_bytes = usize::MAX;
     settings.limits.max_attributes_per_record = 10_000;
-    Decoder::new(settings, Arc::new(Inventory::parse(inventory).unwrap()))
+    Decoder::new(settings, INVENTORY.clone())
 }
 
 /// The batch, or that there were no rows, or that the request was refused.

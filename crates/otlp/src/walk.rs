@@ -159,7 +159,7 @@ impl<'a> Walk<'a, '_, '_> {
     }
 
     fn span(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
-        const KNOWN: u32 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16]);
+        const KNOWN: u32 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
         self.record.reset(Kind::Span(0));
         self.tail = Tail::default();
         self.names.begin();
@@ -194,7 +194,7 @@ impl<'a> Walk<'a, '_, '_> {
                 }
                 SPAN_DROPPED_ATTRIBUTES => dropped[0] = reader.varint()? & U32,
                 SPAN_DROPPED_EVENTS => dropped[1] = reader.varint()? & U32,
-                SPAN_DROPPED_LINKS => dropped[2] = reader.varint()?,
+                SPAN_DROPPED_LINKS => dropped[2] = reader.varint()? & U32,
                 SPAN_STATUS => {
                     let status = reader.bytes()?;
                     let code = &mut self.record.status_code;
