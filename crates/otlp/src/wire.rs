@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn groups_nest_as_deep_as_prost_lets_them_and_no_deeper() {
-        let nested = |n: usize| [vec![0xfb, 0x07].repeat(n), vec![0xfc, 0x07].repeat(n)].concat();
+        let nested = |n: usize| [[0xfb, 0x07].repeat(n), [0xfc, 0x07].repeat(n)].concat();
         for n in 95..105 {
             let body = nested(n);
             let mut reader = Reader::new(&body);
