@@ -39,7 +39,16 @@ fn a_wrong_configuration_names_every_problem_with_line_reason_and_hint_and_exits
     let output = lapwing(&["validate", path.to_str().unwrap()], "");
     assert_eq!(output.status.code(), Some(78));
     let said = text(&output.stderr).replace(path.to_str().unwrap(), "bad.yaml");
-    insta::assert_snapshot!(said);
+    for expected in [
+        "bad.yaml:5:",
+        "did you mean `endpoint`?",
+        "bad.yaml:7:",
+        "`30 days` is not a duration",
+        "bad.yaml:9:",
+        "hint:",
+    ] {
+        assert!(said.contains(expected), "`{expected}` is not in:\n{said}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Time is data here, too: each test moves the pipeline's clock itself. Where a test waits, it is for a
 //! socket, a disk or a thread that only real time moves, always for a condition and never for a time.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod ack;
 mod crash;
