@@ -103,8 +103,7 @@ pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
         FindingKind::AuthFailures => unusual.auth = true,
         FindingKind::PolicyDenials => unusual.policy = true,
         FindingKind::TlsFailures => unusual.tls = true,
-        FindingKind::Profile => unusual.profile = true,
-        FindingKind::NewPair | FindingKind::Cardinality => {}
+        FindingKind::NewPair | FindingKind::Profile | FindingKind::Cardinality => {}
     }
 }
 

@@ -91,7 +91,6 @@ pub(crate) struct Unusual {
     pub(crate) auth: bool,
     pub(crate) policy: bool,
     pub(crate) tls: bool,
-    pub(crate) profile: bool,
 }
 
 /// A slowly moving mean of logarithms.
