@@ -182,7 +182,7 @@ impl Derived {
             span: record.span_id.try_into().ok().filter(|id| *id != [0; 8]),
             parent: record.parent_span_id.try_into().ok().filter(|id| *id != [0; 8]),
         };
-        if let Some((trace, span)) = record.get(Role::Traceparent).and_then(traceparent) {
+        if let Some((trace, span)) = record.get(Role::Traceparent).and_then(crate::traceparent::read) {
             ids.trace = ids.trace.or(Some(trace));
             ids.span = ids.span.or(Some(span));
             if (ids.trace, ids.span) == (Some(trace), Some(span)) {
@@ -587,30 +587,4 @@ fn is_method(text: &str) -> bool {
 fn is_rpc_name(text: &str) -> bool {
     text.len() <= 200
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'$'))
-}
-
-/// Trace id and span id of a `traceparent` header, version 00.
-fn traceparent(text: &str) -> Option<([u8; 16], [u8; 8])> {
-    let mut parts = text.split('-').skip(1);
-    let (mut trace, mut span) = ([0; 16], [0; 8]);
-    hex(parts.next()?, &mut trace)?;
-    hex(parts.next()?, &mut span)?;
-    (trace != [0; 16] && span != [0; 8]).then_some((trace, span))
-}
-
-fn hex(text: &str, bytes: &mut [u8]) -> Option<()> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    if pairs.len() != bytes.len() {
-        return None;
-    }
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    };
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(())
 }

@@ -48,6 +48,7 @@ mod record;
 pub mod recording;
 pub mod sender;
 mod sniff;
+mod traceparent;
 mod value;
 mod verdict;
 mod walk;
