@@ -8,9 +8,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::help::{
-    Running, archived_ids, copy_as_a_crash_leaves_it, findings, request, send, settings, shot,
-};
+use crate::help::{Running, archived_ids, copy_as_a_crash_leaves_it, request, send, settings, shot};
 
 /// Answers after which the disk is looked at, each counted from the one before.
 const MOMENTS: [usize; 5] = [1, 37, 90, 2, 150];
@@ -43,8 +41,6 @@ async fn every_acknowledged_call_survives_a_crash_at_any_moment_and_is_archived_
         assert_eq!(lost, 0, "of {} acknowledged calls", known.len());
         let repeated = ids.values().filter(|&&times| times > 1).count();
         assert_eq!(repeated, 0, "of {} archived calls", ids.len());
-        let repeats = findings(&left.path().join("findings.ndjson"));
-        assert!(repeats.iter().all(|finding| !finding.id.is_empty()), "a torn line was left in the file");
     }
     load.iter().for_each(tokio::task::JoinHandle::abort);
     running.drain().await;
