@@ -4,16 +4,20 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray, MapArray, RecordBatch, StructArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use lapwing_telemetry::calls::{MAX_ROWS, schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use lapwing_telemetry::calls::{MAX_ROWS, SCHEMA_VERSION, schema, word_type};
 use lapwing_telemetry::{
     Calls, Columns, LogEvent, LogReader, Offset, Partition, Position, ReadError, partition_of,
 };
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 
 /// An archive cannot be read. *Rejected*: the files are wrong and always will be.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +29,17 @@ pub struct DatasetError {
     pub reason: String,
 }
 
-/// Parquet files of an archive, in order of arrival, as one log. The partition of each call is computed anew,
-/// so an archive can be replayed with any number of partitions.
+/// Parquet files of one archive or several, merged in order of arrival, as one log. The partition of each
+/// call is computed anew, so an archive can be replayed with any number of partitions.
 ///
-/// Reads one row group at a time (65 536 calls by default, some 100 MB decoded).
+/// Holds only the row groups that overlap in time: one, or two at their border, of each archive (65 536
+/// calls by default, some 60 MB decoded at twenty attributes a call).
 pub struct Dataset {
+    /// Row groups not loaded yet, by their first arrival.
     groups: VecDeque<Group>,
+    loaded: Vec<Loaded>,
+    /// The file that was loaded last.
+    latest: PathBuf,
     partitions: u16,
     rows: u64,
     read: u64,
@@ -41,6 +50,15 @@ pub struct Dataset {
 struct Group {
     path: PathBuf,
     group: usize,
+    /// Its first `received_at`.
+    first: i64,
+}
+
+/// A row group in memory, in order of arrival.
+struct Loaded {
+    batch: RecordBatch,
+    /// Rows that have been handed out.
+    used: usize,
 }
 
 impl Dataset {
@@ -57,19 +75,24 @@ impl Dataset {
         let mut rows = 0;
         for path in files {
             let (metadata, _) = open(&path)?;
-            let mut notes = metadata.metadata().file_metadata().key_value_metadata().into_iter().flatten();
-            let first = notes.find(|n| n.key == "lapwing.received_first").and_then(|n| n.value.clone());
-            let Some(first) = first else {
-                return Err(DatasetError { path, reason: "was not written by lapwing's archive".into() });
-            };
             rows += metadata.metadata().file_metadata().num_rows() as u64;
-            for group in 0..metadata.metadata().num_row_groups() {
-                groups.push(((first.clone(), path.clone(), group), Group { path: path.clone(), group }));
+            for (group, found) in metadata.metadata().row_groups().iter().enumerate() {
+                let first =
+                    first_arrival(found).ok_or_else(|| wrong(&path, "has no statistics of `received_at`"))?;
+                groups.push(Group { path: path.clone(), group, first });
             }
         }
-        groups.sort_by(|a, b| a.0.cmp(&b.0));
-        let groups = groups.into_iter().map(|(_, group)| group).collect();
-        Ok(Dataset { groups, partitions: partitions.max(1), rows, read: 0, next: 0, ready: VecDeque::new() })
+        groups.sort_by(|a, b| (a.first, &a.path, a.group).cmp(&(b.first, &b.path, b.group)));
+        Ok(Dataset {
+            groups: groups.into(),
+            loaded: Vec::new(),
+            latest: PathBuf::new(),
+            partitions: partitions.max(1),
+            rows,
+            read: 0,
+            next: 0,
+            ready: VecDeque::new(),
+        })
     }
 
     /// Calls in all files.
@@ -88,22 +111,65 @@ impl Dataset {
     /// [`DatasetError`] if a file is damaged.
     pub fn read(&mut self) -> Result<Option<(Position, Calls)>, DatasetError> {
         while self.ready.is_empty() {
-            let Some(group) = self.groups.pop_front() else { return Ok(None) };
-            let batch = load(&group)?;
-            for (partition, rows) in by_partition(&batch, self.partitions) {
-                for rows in rows.chunks(MAX_ROWS) {
-                    let taken = take_record_batch(&batch, &UInt32Array::from(rows.to_vec()));
-                    let calls = taken.ok().and_then(|b| Calls::from_log(b).ok());
-                    let calls = calls.ok_or_else(|| wrong(&group.path, "does not hold calls"))?;
-                    self.ready.push_back((partition, calls));
-                }
+            if self.loaded.is_empty() && self.groups.is_empty() {
+                return Ok(None);
             }
+            self.merge()?;
         }
         let Some((partition, calls)) = self.ready.pop_front() else { return Ok(None) };
         let position = Position { partition, offset: Offset(self.next) };
         self.next += 1;
         self.read += calls.len() as u64;
         Ok(Some((position, calls)))
+    }
+
+    /// Makes ready what arrived before the first call of the next row group, and if that is nothing, loads it.
+    fn merge(&mut self) -> Result<(), DatasetError> {
+        let border = self.groups.front().map_or(i64::MAX, |group| group.first);
+        let mut parts = Vec::new();
+        for loaded in &mut self.loaded {
+            let end = if self.groups.is_empty() {
+                loaded.batch.num_rows()
+            } else {
+                Columns::of(&loaded.batch).received_at().partition_point(|t| *t < border)
+            };
+            if end > loaded.used {
+                parts.push(loaded.batch.slice(loaded.used, end - loaded.used));
+                loaded.used = end;
+            }
+        }
+        self.loaded.retain(|loaded| loaded.used < loaded.batch.num_rows());
+        if parts.is_empty() {
+            let Some(group) = self.groups.pop_front() else { return Ok(()) };
+            let batch = load(&group)?;
+            self.latest = group.path;
+            self.loaded.push(Loaded { batch, used: 0 });
+            return Ok(());
+        }
+        self.split(parts).map_err(|error| wrong(&self.latest, &error.to_string()))
+    }
+
+    /// Cuts calls into frames: runs in order of arrival, and each run by partition.
+    fn split(&mut self, mut parts: Vec<RecordBatch>) -> Result<(), Box<dyn std::error::Error>> {
+        let batch = match parts.len() {
+            1 => parts.remove(0),
+            _ => in_order_of_arrival(&concat_batches(&schema(), &parts)?)?,
+        };
+        let partitions = partition_of_rows(&batch, self.partitions);
+        for (run, start) in partitions.chunks(MAX_ROWS).zip((0..).step_by(MAX_ROWS)) {
+            let mut frames: Vec<(Partition, Vec<u32>)> = Vec::new();
+            for (partition, row) in run.iter().zip(start..) {
+                match frames.iter_mut().find(|(known, _)| known == partition) {
+                    Some((_, rows)) => rows.push(row),
+                    None => frames.push((*partition, vec![row])),
+                }
+            }
+            for (partition, rows) in frames {
+                let calls = Calls::from_log(take_record_batch(&batch, &UInt32Array::from(rows))?)?;
+                self.ready.push_back((partition, calls));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -126,6 +192,7 @@ pub fn is_parquet(path: &Path) -> bool {
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"PAR1"
 }
 
+/// All Parquet files below `path`, but for hidden ones, which are still being written.
 fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
     if !path.is_dir() {
         files.push(path.to_owned());
@@ -134,6 +201,9 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
     let listing = std::fs::read_dir(path).map_err(|e| wrong(path, &e.to_string()))?;
     for entry in listing {
         let entry = entry.map_err(|e| wrong(path, &e.to_string()))?.path();
+        if entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
         if entry.is_dir() {
             find(&entry, files)?;
         } else if is_parquet(&entry) {
@@ -145,46 +215,100 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
 
 fn open(path: &Path) -> Result<(ArrowReaderMetadata, File), DatasetError> {
     let file = File::open(path).map_err(|e| wrong(path, &e.to_string()))?;
+    let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        .map_err(|e| wrong(path, &e.to_string()))?;
+    match version(plain.metadata()) {
+        None => return Err(wrong(path, "was not written by lapwing's archive")),
+        Some(found) if found != SCHEMA_VERSION => {
+            let reason = format!("has schema version {found}, this lapwing reads version {SCHEMA_VERSION}");
+            return Err(wrong(path, &reason));
+        }
+        Some(_) => {}
+    }
     // The file has plain columns; read them as the dictionaries they were.
-    let options = ArrowReaderOptions::new().with_schema(schema());
-    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| wrong(path, &e.to_string()))?;
+    let options = ArrowReaderOptions::new().with_schema(STORED.clone());
+    let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options)
+        .map_err(|e| wrong(path, &e.to_string()))?;
     Ok((metadata, file))
+}
+
+fn version(metadata: &ParquetMetaData) -> Option<u16> {
+    let mut notes = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    notes.find(|n| n.key == "lapwing.schema_version")?.value.as_ref()?.parse().ok()
+}
+
+fn first_arrival(group: &RowGroupMetaData) -> Option<i64> {
+    match group.column(0).statistics()? {
+        Statistics::Int64(values) => values.min_opt().copied(),
+        _ => None,
+    }
 }
 
 /// One row group, in order of arrival.
 fn load(group: &Group) -> Result<RecordBatch, DatasetError> {
     let (metadata, file) = open(&group.path)?;
+    let rows = metadata.metadata().row_group(group.group).num_rows() as usize;
     let read = (|| -> Result<RecordBatch, Box<dyn std::error::Error>> {
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_row_groups(vec![group.group])
-            .with_batch_size(MAX_ROWS)
+            .with_batch_size(rows)
             .build()?;
         let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        let whole = concat_batches(&schema(), &batches)?;
-        let received = Columns::of(&whole).received_at().to_vec();
-        let mut order: Vec<u32> = (0..whole.num_rows() as u32).collect();
-        order.sort_by_key(|&row| received[row as usize]);
-        Ok(take_record_batch(&whole, &UInt32Array::from(order))?)
+        in_order_of_arrival(&as_calls(&concat_batches(&STORED, &batches)?)?).map_err(Into::into)
     })();
     read.map_err(|e| wrong(&group.path, &e.to_string()))
 }
 
-/// Row numbers by partition, in order.
-fn by_partition(batch: &RecordBatch, partitions: u16) -> Vec<(Partition, Vec<u32>)> {
+fn in_order_of_arrival(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let received = Columns::of(batch).received_at();
+    let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
+    order.sort_by_key(|&row| received[row as usize]);
+    take_record_batch(batch, &UInt32Array::from(order))
+}
+
+/// The schema of calls with the names that Parquet gives to the parts of a map.
+static STORED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let parts = ["key", "value"].map(|name| Field::new(name, word_type(), false));
+    let entries = Field::new("key_value", DataType::Struct(Fields::from(parts.to_vec())), false);
+    let map = DataType::Map(Arc::new(entries), false);
+    let calls = schema();
+    let fields = calls.fields().iter().map(|field| match field.data_type() {
+        DataType::Map(..) => Arc::new(field.as_ref().clone().with_data_type(map.clone())),
+        _ => field.clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Fields>()))
+});
+
+/// Gives the parts of the map the names that they have in memory.
+fn as_calls(stored: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let mut columns = stored.columns().to_vec();
+    for (column, field) in columns.iter_mut().zip(schema().fields()) {
+        if let (Some(map), DataType::Map(entries, sorted)) = (column.as_map_opt(), field.data_type())
+            && let DataType::Struct(parts) = entries.data_type()
+        {
+            let (_, offsets, stored, nulls, _) = map.clone().into_parts();
+            let named = StructArray::try_new(parts.clone(), stored.columns().to_vec(), None)?;
+            *column = Arc::new(MapArray::try_new(entries.clone(), offsets, named, nulls, *sorted)?);
+        }
+    }
+    RecordBatch::try_new(schema(), columns)
+}
+
+fn partition_of_rows(batch: &RecordBatch, partitions: u16) -> Vec<Partition> {
     let columns = Columns::of(batch);
     let (cluster, source, destination) = (columns.cluster(), columns.source(), columns.destination());
     let mut known = HashMap::new();
-    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); usize::from(partitions)];
-    for row in 0..batch.num_rows() {
-        let names = (cluster.get(row).unwrap_or(""), source.get(row), destination.get(row));
-        let partition =
-            *known.entry(names).or_insert_with(|| partition_of(names.0, names.1, names.2, partitions));
-        rows[usize::from(partition.0)].push(row as u32);
-    }
-    rows.into_iter()
-        .enumerate()
-        .filter(|(_, r)| !r.is_empty())
-        .map(|(i, r)| (Partition(i as u16), r))
+    (0..batch.num_rows())
+        .map(|row| {
+            *known.entry((cluster.id(row), source.id(row), destination.id(row))).or_insert_with(|| {
+                partition_of(
+                    cluster.get(row).unwrap_or(""),
+                    source.get(row),
+                    destination.get(row),
+                    partitions,
+                )
+            })
+        })
         .collect()
 }
 
@@ -261,6 +385,53 @@ mod tests {
     }
 
     #[test]
+    fn archives_that_overlap_in_time_are_merged_in_order_of_arrival() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let mut wanted = Vec::new();
+        for (i, dir) in dirs.iter().enumerate() {
+            let mut archive = Archive::open(settings(dir.path())).unwrap();
+            for offset in 0..7 {
+                let calls = calls(1 + offset * 40 + i as i64 * 13, 30);
+                wanted.extend(rows(&calls));
+                archive.append(position(offset as u64), &calls).unwrap();
+                if offset % 3 == 2 {
+                    archive.close_files().unwrap();
+                }
+            }
+            archive.close_files().unwrap();
+        }
+        let paths = dirs.each_ref().map(|dir| dir.path().to_owned());
+        let mut dataset = Dataset::open(&paths, 1).unwrap();
+        let (mut read, mut times) = (Vec::new(), Vec::new());
+        while let Some((position, calls)) = dataset.read().unwrap() {
+            assert_eq!(position.offset.0 + 1, dataset.next);
+            assert!(dataset.loaded.len() <= 3, "only what overlaps is in memory");
+            times.extend_from_slice(calls.columns().received_at());
+            read.extend(rows(&calls));
+        }
+        assert!(times.is_sorted(), "{times:?}");
+        read.sort();
+        wanted.sort();
+        assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_refused_with_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = Archive::open(settings(dir.path())).unwrap();
+        archive.append(position(1), &calls(1, 3)).unwrap();
+        let path = archive.close_files().unwrap().remove(0).path;
+        let mut bytes = std::fs::read(&path).unwrap();
+        let key = b"lapwing.schema_version";
+        let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+        let version = bytes[at..].iter().position(|b| *b == b'1').unwrap() + at;
+        bytes[version] = b'9';
+        std::fs::write(&path, bytes).unwrap();
+        let error = Dataset::open(&[path], 1).map(|_| ()).unwrap_err();
+        assert_eq!(error.reason, "has schema version 9, this lapwing reads version 1");
+    }
+
+    #[test]
     fn an_archive_goes_on_after_what_it_holds_and_forgets_what_a_crash_left() {
         let dir = tempfile::tempdir().unwrap();
         let mut archive = Archive::open(settings(dir.path())).unwrap();
@@ -269,7 +440,7 @@ mod tests {
         let closed = archive.close_files().unwrap();
         archive.append(position(8), &calls(9, 3)).unwrap();
         drop(archive); // A crash: frame 8 was never closed.
-        let left = closed[0].path.with_file_name("calls-8-8.parquet.tmp");
+        let left = closed[0].path.with_file_name(".calls-8-8.parquet.tmp");
         std::fs::write(&left, b"half").unwrap();
         let archive = Archive::open(settings(dir.path())).unwrap();
         assert_eq!(archive.resume_after(), Some(Offset(7)));
