@@ -250,6 +250,9 @@ pub(crate) fn birth_date(day: u32, month: u32, year: u32) -> bool {
 pub(crate) fn bitcoin(text: &[u8]) -> bool {
     let base58 = |b: &u8| b.is_ascii_alphanumeric() && !b"0OIl".contains(b);
     let bech32 = |b: &u8| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"1bio".contains(b));
+    if !(14..=90).contains(&text.len()) {
+        return false;
+    }
     match text {
         [b'b', b'c', b'1', rest @ ..] => (11..=87).contains(&rest.len()) && rest.iter().all(bech32),
         [b'1' | b'3', ..] => {

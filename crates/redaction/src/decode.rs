@@ -197,17 +197,25 @@ pub(crate) fn plain(value: &[u8]) -> Cow<'_, [u8]> {
 
 /// What base64 or hexadecimal digits spell, if that is text; `None` otherwise, found out after a few bytes.
 pub(crate) fn spelled_text(token: &[u8]) -> Option<Vec<u8>> {
-    // Twelve letters are nine bytes or six: most runs are refused here, before memory is asked for.
-    let head = token.get(..12)?;
-    let pair = |two: &[u8]| hex(two).is_some_and(|b| is_text(b as u8));
-    let four = |four: &[u8]| {
+    let text = if may_be_hexadecimal(token) { hexadecimal(token) } else { None };
+    text.or_else(|| if may_be_base64(token) { base64(token) } else { None })
+}
+
+/// Whether the first letters of a run can spell text. Most runs are refused here, for little.
+pub(crate) fn may_spell(token: &[u8]) -> bool {
+    may_be_base64(token) || may_be_hexadecimal(token)
+}
+
+fn may_be_hexadecimal(token: &[u8]) -> bool {
+    token.get(..12).is_some_and(|head| head.chunks_exact(2).all(|two| hex(two).is_some_and(|b| is_ascii_text(b as u8))))
+}
+
+fn may_be_base64(token: &[u8]) -> bool {
+    let text = |four: &[u8]| {
         let bits = four.iter().try_fold(0u32, |bits, b| Some(bits << 6 | u32::from(sextet(*b)?)));
-        bits.is_some_and(|b| b.to_be_bytes()[1..].iter().all(|b| is_text(*b)))
+        bits.is_some_and(|b| b.to_be_bytes()[1..].iter().all(|b| is_ascii_text(*b)))
     };
-    let hexadecimal_fits = head.chunks_exact(2).all(pair);
-    let base64_fits = head[..8].chunks_exact(4).all(four);
-    let text = if hexadecimal_fits { hexadecimal(token) } else { None };
-    text.or_else(|| if base64_fits { base64(token) } else { None })
+    token.get(..8).is_some_and(|head| head.chunks_exact(4).all(text))
 }
 
 fn hexadecimal(token: &[u8]) -> Option<Vec<u8>> {
@@ -255,7 +263,11 @@ fn sextet(byte: u8) -> Option<u8> {
 }
 
 fn is_text(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n' | 0x80..)
+    is_ascii_text(byte) || byte >= 0x80
+}
+
+fn is_ascii_text(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')
 }
 
 #[cfg(test)]

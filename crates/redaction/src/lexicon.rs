@@ -42,6 +42,8 @@ pub(crate) struct Lexicon {
     slots: Vec<u16>,
     /// For each word the next one in its slot.
     next: Vec<u16>,
+    /// Which letters are words of their own, a bit each.
+    single: u32,
     /// For each first byte the tokens that begin with it.
     tokens: Vec<Vec<u16>>,
 }
@@ -77,6 +79,8 @@ pub(crate) struct Walk {
 /// The shortest run that is tried as base64 or hexadecimal text.
 pub(crate) const SPELLED_BYTES: usize = 12;
 const SLOTS: usize = 1 << 13;
+/// The longest word that is looked up.
+const MAX_WORD_BYTES: usize = 32;
 
 /// Words that only hint, beside those of the names of fields.
 const HINTS: &[(&str, u64)] = &[
@@ -145,6 +149,7 @@ impl Lexicon {
             words: [Act::Mail, Act::Scheme].map(|act| Word { text: "".into(), act, hints: 0, may: 0 }).into(),
             slots: vec![0; SLOTS],
             next: vec![0; 2],
+            single: 0,
             tokens: vec![Vec::new(); 256],
         };
         // First, because a word keeps the act it was added with.
@@ -173,8 +178,10 @@ impl Lexicon {
             word.may |= may;
             return;
         }
-        let hash = text.bytes().fold(0, step);
-        let slot = slot(hash);
+        if text.len() == 1 {
+            self.single |= 1 << (text.as_bytes()[0] & 31);
+        }
+        let slot = slot(text.as_bytes(), 0, text.len());
         self.words.push(Word { text: text.into(), act, hints, may });
         self.next.push(self.slots[slot]);
         self.slots[slot] = self.words.len() as u16;
@@ -215,14 +222,27 @@ impl Lexicon {
     /// A run of letters, digits, `-` and `_`, and the words in it.
     fn run(&self, text: &[u8], start: usize, walk: &mut Walk) -> usize {
         let (mut i, mut digits) = (start, 0);
+        let mut after_digit = false;
         while i < text.len() {
             match CLASS[usize::from(text[i])] {
                 DIGIT => {
                     digits += 1;
                     i += 1;
+                    after_digit = true;
                 }
-                DASH => i += 1,
-                LOWER | UPPER => i = self.word(text, i, walk),
+                DASH => {
+                    i += 1;
+                    after_digit = false;
+                }
+                LOWER | UPPER => {
+                    let letters = text[i..].iter().take_while(|b| is_letter(**b)).count();
+                    // One or two letters between digits are no word: most ids are made of these.
+                    if letters > 2 || !(after_digit || text.get(i + letters).is_some_and(u8::is_ascii_digit)) {
+                        self.words(text, i, i + letters, walk);
+                    }
+                    i += letters;
+                    after_digit = false;
+                }
                 _ => break,
             }
         }
@@ -245,34 +265,29 @@ impl Lexicon {
         i
     }
 
-    /// A word: letters without a change from small to capital among them.
-    fn word(&self, text: &[u8], start: usize, walk: &mut Walk) -> usize {
+    /// The words of `start..end`, which are all letters: a change from small to capital parts them.
+    fn words(&self, text: &[u8], start: usize, end: usize, walk: &mut Walk) {
         let mut i = start;
-        let (mut hash, mut before, mut earlier) = (0, 0, 0);
-        let mut small = false;
-        while i < text.len() {
-            match CLASS[usize::from(text[i])] {
-                LOWER => small = true,
-                // `userName` has two words, and so has `HTTPHost`.
-                UPPER if small || (i > start && text.get(i + 1).is_some_and(u8::is_ascii_lowercase)) => break,
-                UPPER => {}
-                _ => break,
+        while i < end {
+            let capitals = count(&text[i..end], UPPER);
+            let small = count(&text[i + capitals..end], LOWER);
+            // `userName` has two words, and so has `HTTPHost`.
+            let length = if capitals > 1 && small > 0 { capitals - 1 } else { capitals + small };
+            let next = i + length;
+            if (2..=MAX_WORD_BYTES).contains(&length) || self.single & 1 << (text[i] & 31) != 0 {
+                let found = self.find(text, i, next, walk);
+                if !found && length > 3 && text[next - 1] | 0x20 == b's' {
+                    // The plural: patients, addresses.
+                    let _ = self.find(text, i, next - 1, walk)
+                        || text[next - 2] | 0x20 == b'e' && self.find(text, i, next - 2, walk);
+                }
             }
-            (earlier, before) = (before, hash);
-            hash = step(hash, text[i] | 0x20);
-            i += 1;
+            i = next;
         }
-        let found = self.find(text, start, i, hash, walk);
-        if !found && i > start + 3 && text[i - 1] | 0x20 == b's' {
-            // The plural: patients, addresses.
-            let _ = self.find(text, start, i - 1, before, walk)
-                || text[i - 2] | 0x20 == b'e' && self.find(text, start, i - 2, earlier, walk);
-        }
-        i
     }
 
-    fn find(&self, text: &[u8], start: usize, end: usize, hash: u64, walk: &mut Walk) -> bool {
-        let mut number = self.slots[slot(hash)];
+    fn find(&self, text: &[u8], start: usize, end: usize, walk: &mut Walk) -> bool {
+        let mut number = self.slots[slot(text, start, end)];
         while number != 0 {
             let word = &self.words[usize::from(number) - 1];
             if word.text.as_bytes().eq_ignore_ascii_case(&text[start..end]) {
@@ -308,13 +323,43 @@ impl Walk {
     }
 }
 
-fn step(hash: u64, byte: u8) -> u64 {
-    hash.rotate_left(7) ^ u64::from(byte)
+fn is_letter(byte: u8) -> bool {
+    matches!(CLASS[usize::from(byte)], LOWER | UPPER)
 }
 
-fn slot(hash: u64) -> usize {
-    // Fibonacci hashing: the golden ratio's bits spread what the steps left near together.
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
+/// How many bytes of `class` stand at the beginning.
+#[inline]
+fn count(text: &[u8], class: u8) -> usize {
+    text.iter().take_while(|b| CLASS[usize::from(**b)] == class).count()
+}
+
+/// Where the word `start..end` would stand: its first and last eight letters, in small letters, and its length.
+#[inline]
+fn slot(text: &[u8], start: usize, end: usize) -> usize {
+    let length = end - start;
+    let first = eight(text, start);
+    let hash = if length >= 8 {
+        (first | SMALL) ^ (eight(text, end - 8) | SMALL).rotate_left(31)
+    } else {
+        (first | SMALL) & ((1 << (8 * length)) - 1)
+    };
+    // Fibonacci hashing: the golden ratio's bits spread what stands near together.
+    ((hash ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
+}
+
+/// The bit that makes letters small, in eight bytes.
+const SMALL: u64 = 0x2020_2020_2020_2020;
+
+/// Eight bytes from `at`, with zeros behind the end of the text.
+#[inline]
+fn eight(text: &[u8], at: usize) -> u64 {
+    if let Some(Ok(bytes)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        return u64::from_le_bytes(bytes);
+    }
+    let mut bytes = [0; 8];
+    let rest = &text[at..];
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_le_bytes(bytes)
 }
 
 const OTHER: u8 = 0;

@@ -7,16 +7,20 @@ use crate::context::{Found, Text, VERSION};
 use crate::numbers::{bounded, claim, is_run};
 
 /// What the run of letters, digits, `-` and `_` from `start` to `end` says as an address.
-pub(crate) fn judge(text: &Text<'_>, start: usize, end: usize) -> Option<Found> {
+///
+/// `colons` is how far text with colons has been looked at: `01:23:27` is looked at once, not three times.
+pub(crate) fn judge(text: &Text<'_>, start: usize, end: usize, colons: &mut usize) -> Option<Found> {
     let bytes = text.bytes;
-    let hex = bytes[start..end].iter().all(u8::is_ascii_hexdigit);
-    if bytes.get(end) == Some(&b'.') && bytes[start..end].iter().all(u8::is_ascii_digit) && end - start <= 3 {
-        return ipv4(text, start);
+    let next = bytes.get(end);
+    match end - start {
+        1..=3 if next == Some(&b'.') && bytes[start].is_ascii_digit() => ipv4(text, start),
+        1..=4 if start >= *colons && (next == Some(&b':') || text.before(start) == b':') => {
+            *colons = start + bytes[start..].iter().take(46).take_while(|b| is_ipv6(**b)).count();
+            mac(text, start).or_else(|| ipv6(text, start, *colons))
+        }
+        17 => mac(text, start),
+        _ => None,
     }
-    if hex && end - start <= 4 && (bytes.get(end) == Some(&b':') || text.before(start) == b':') {
-        return mac(text, start).or_else(|| ipv6(text, start));
-    }
-    if end - start == 17 { mac(text, start) } else { None }
 }
 
 fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
@@ -92,12 +96,15 @@ fn class_of(address: IpAddr) -> Option<Rule> {
     }
 }
 
-fn ipv6(text: &Text<'_>, at: usize) -> Option<Found> {
+fn is_ipv6(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || byte == b':'
+}
+
+fn ipv6(text: &Text<'_>, at: usize, end: usize) -> Option<Found> {
     let bytes = text.bytes;
-    let part = |b: &u8| b.is_ascii_hexdigit() || *b == b':';
-    let start = at - bytes[at.saturating_sub(40)..at].iter().rev().take_while(|b| part(b)).count();
+    let start = at - bytes[at.saturating_sub(40)..at].iter().rev().take_while(|b| is_ipv6(**b)).count();
     let colons = |t: &[u8]| t.iter().filter(|b| **b == b':').count();
-    let mut end = at + bytes[at..].iter().take(46).take_while(|b| part(b)).count();
+    let mut end = end;
     // `::ffff:1.2.3.4`
     let dotted = bytes[end..].iter().take(13).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     if dotted > 3 && bytes[end..].starts_with(b".") {
@@ -144,6 +151,10 @@ pub(crate) fn truncate(text: &str) -> Option<String> {
 
 fn mac(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;
+    let spaced = |at: usize| matches!(bytes.get(at), Some(b':' | b'-'));
+    if !(spaced(start + 2) || start > 0 && spaced(start - 1)) {
+        return None;
+    }
     // The run may begin in the middle: `fe:ab:30:…` has its first digit late.
     let back = bytes[start.saturating_sub(15)..start]
         .iter()

@@ -15,13 +15,13 @@ use crate::tokens;
 
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
-    let mut floor = 0;
+    let (mut floor, mut colons) = (0, 0);
     for run in runs.iter().filter(|r| r.digits > 0) {
         let number = Number { start: run.start as usize, end: run.end as usize, digits: run.digits as usize };
         if number.start < floor {
             continue;
         }
-        if let Some(hit) = number.judge(text) {
+        if let Some(hit) = number.judge(text, &mut colons) {
             floor = hit.end;
             found.push(hit);
         }
@@ -72,7 +72,7 @@ const SPOKEN_FOR: u64 = Rule::Geo.bit()
     | Rule::Phone.bit();
 
 impl Number {
-    fn judge(self, text: &Text<'_>) -> Option<Found> {
+    fn judge(self, text: &Text<'_>, colons: &mut usize) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
         if is_uuid(run) {
             return None;
@@ -82,7 +82,7 @@ impl Number {
         {
             return text.allows(rule).then_some(Found { start: self.start, end, rule: rule.id() });
         }
-        if let Some(found) = network::judge(text, self.start, self.end) {
+        if let Some(found) = network::judge(text, self.start, self.end, colons) {
             return Some(found);
         }
         if run[0].is_ascii_digit() {
@@ -167,6 +167,9 @@ impl Number {
 
     /// Passports of the UK since 2015 and elsewhere: one or two letters and seven digits or so.
     fn passport(self, text: &Text<'_>) -> Option<Found> {
+        if text.may & Rule::Passport.bit() == 0 {
+            return None;
+        }
         let run = &text.bytes[self.start..self.end];
         let letters = run.iter().take_while(|b| b.is_ascii_alphabetic()).count();
         let shape = (1..=2).contains(&letters)

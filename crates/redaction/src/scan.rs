@@ -200,6 +200,9 @@ impl Scanner {
                 continue;
             }
             done = end;
+            if !decode::may_spell(&bytes[start..end]) {
+                continue;
+            }
             // With `+` and `/`, or the segments of a path.
             let more = bytes[end..].iter().take_while(|b| is_base64(**b)).count();
             let text = decode::spelled_text(&bytes[start..end + more]);
