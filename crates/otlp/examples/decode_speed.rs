@@ -47,10 +47,12 @@ fn compare(name: &str, payload: Payload, requests: &[Vec<u8>], inventory: &Arc<I
         let prost = timed(|| match payload {
             _ if std::env::args().any(|argument| argument == "walk") => {}
             Payload::Traces => {
-                requests.iter().for_each(|r| drop(black_box(ExportTraceServiceRequest::decode(r.as_slice()))))
+                requests
+                    .iter()
+                    .for_each(|r| drop(black_box(ExportTraceServiceRequest::decode(r.as_slice()))));
             }
             Payload::Logs => {
-                requests.iter().for_each(|r| drop(black_box(ExportLogsServiceRequest::decode(r.as_slice()))))
+                requests.iter().for_each(|r| drop(black_box(ExportLogsServiceRequest::decode(r.as_slice()))));
             }
         });
         theirs = theirs.min(prost);
@@ -129,7 +131,7 @@ fn made_up(seed: u64) -> Vec<u8> {
                 ("zone", "eu-west-2a".to_owned()),
                 ("guid:x-request-id", format!("{id:016x}-{n:04}-9604-b10b-0f466345242b")),
                 ("http.url", format!("http://www.shop.example/products/{}?page={}", n % 500, n % 7)),
-                ("http.method", if n % 9 == 0 { "POST" } else { "GET" }.to_owned()),
+                ("http.method", if n.is_multiple_of(9) { "POST" } else { "GET" }.to_owned()),
                 ("downstream_cluster", "-".to_owned()),
                 ("user_agent", format!("CitizenApp/4.{}.1 (Android 15; build 88213)", n % 5)),
                 ("http.protocol", "HTTP/1.1".to_owned()),
@@ -142,7 +144,7 @@ fn made_up(seed: u64) -> Vec<u8> {
                     "upstream_cluster.name",
                     format!("outbound|8080||service-{}.shop.svc.cluster.local", n % 13),
                 ),
-                ("http.status_code", if n % 50 == 0 { "503" } else { "200" }.to_owned()),
+                ("http.status_code", if n.is_multiple_of(50) { "503" } else { "200" }.to_owned()),
                 ("response_flags", "-".to_owned()),
                 ("istio.mesh_id", "mesh-dev-uk1".to_owned()),
                 ("istio.canonical_service", service.clone()),

@@ -199,7 +199,8 @@ impl Derived {
         match record.kind {
             Kind::Span(_) => {
                 let took = record.end_ns.checked_sub(record.start_ns).filter(|_| record.end_ns > 0);
-                self.duration_ns = took.and_then(|ns| i64::try_from(ns).ok());
+                // One that does not fit ends far in the future, and the record is rejected for it.
+                self.duration_ns = took.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
             }
             Kind::Log => {
                 if record.start_ns > 0 {
@@ -208,7 +209,7 @@ impl Derived {
                     let written = record.get(Role::StartTime).and_then(EventTime::parse_rfc3339);
                     self.started_at = written.unwrap_or(EventTime::from_unix_nanos(record.observed_ns));
                 }
-                let nanos = |role, unit: i64| number(record.get(role)).and_then(|n| n.checked_mul(unit));
+                let nanos = |role, unit: i64| number(record.get(role)).map(|n| n.saturating_mul(unit));
                 if let Some(ns) = nanos(Role::DurationNs, 1) {
                     self.duration_ns = Some(ns);
                     self.hold(Role::DurationNs);

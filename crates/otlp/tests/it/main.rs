@@ -4,3 +4,7 @@
 mod dataset;
 mod door;
 mod help;
+mod limits;
+mod meaning;
+mod smoke;
+mod surprises;
