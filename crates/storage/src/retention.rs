@@ -90,18 +90,16 @@ pub fn list(archive: &Path) -> Result<Vec<Hour>, RetentionError> {
     for entry in entries {
         let path = entry.map_err(failed(archive))?.path();
         let Some(start) = path.file_name().and_then(|n| n.to_str()).and_then(hour_start) else { continue };
-        let mut hour = Hour { path: path.clone(), start, bytes: 0, files: 0 };
-        for file in fs::read_dir(&path).map_err(failed(&path))? {
-            hour.bytes += file.and_then(|f| f.metadata()).map_err(failed(&path))?.len();
-            hour.files += 1;
+        if let Some((files, bytes)) = present(size_of(&path)).map_err(failed(&path))? {
+            hours.push(Hour { path, start, bytes, files });
         }
-        hours.push(hour);
     }
     hours.sort_by_key(|hour| hour.start);
     Ok(hours)
 }
 
-/// Deletes what the policy does not keep.
+/// Deletes what the policy does not keep. An hour disappears for readers at once and whole, because its
+/// directory gets a hidden name first; what a crash left of such a directory is deleted too.
 ///
 /// # Errors
 /// [`RetentionError`]; what was deleted until then is deleted.
@@ -110,11 +108,15 @@ pub fn apply(
     policy: &RetentionPolicy,
     now: EventTime,
 ) -> Result<RetentionReport, RetentionError> {
+    delete_hidden(archive)?;
     let listing = list(archive)?;
     let mut report = RetentionReport::default();
     for hour in expired(&listing, now, policy) {
-        fs::remove_dir_all(&hour.path)
-            .and_then(|()| sync_directory_of(&hour.path))
+        let name = hour_name(hour.start);
+        let hidden = archive.join(format!("{HIDDEN}{name}"));
+        present(fs::rename(&hour.path, &hidden))
+            .and_then(|_| present(fs::remove_dir_all(&hidden)))
+            .and_then(|_| sync_directory_of(&hour.path))
             .map_err(|source| RetentionError { path: hour.path.clone(), source })?;
         report.deleted.push(hour);
     }
@@ -122,6 +124,38 @@ pub fn apply(
     report.kept_bytes =
         listing.iter().map(|h| h.bytes).sum::<u64>() - report.deleted.iter().map(|h| h.bytes).sum::<u64>();
     Ok(report)
+}
+
+/// Deletes what a crash in the midst of [`apply`] left.
+fn delete_hidden(archive: &Path) -> Result<(), RetentionError> {
+    let failed = |source| RetentionError { path: archive.to_owned(), source };
+    for entry in present(fs::read_dir(archive)).map_err(failed)?.into_iter().flatten() {
+        let path = entry.map_err(failed)?.path();
+        if path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(HIDDEN.as_bytes())) {
+            present(fs::remove_dir_all(&path)).map_err(|source| RetentionError { path, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Number and bytes of the files in a directory.
+fn size_of(directory: &Path) -> io::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for file in fs::read_dir(directory)? {
+        if let Some(metadata) = present(file?.metadata())? {
+            files += 1;
+            bytes += metadata.len();
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// `None` for what somebody else has just deleted: another lapwing may apply its policy at the same time.
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// The directory name of the hour in which `time` lies.
@@ -134,6 +168,7 @@ fn hour_start(name: &str) -> Option<EventTime> {
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
+const HIDDEN: &str = ".expired-";
 
 #[cfg(test)]
 mod tests {
@@ -162,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn the_policy_depends_on_the_given_time_alone_and_the_names_of_hours_are_read_back() {
+        for time in [0, 1, 3_599_999_999, 3_600_000_000, 1_795_310_607_403_852] {
+            let start = hour_start(&hour_name(EventTime(time))).unwrap();
+            assert_eq!(start.0, time / 3_600_000_000 * 3_600_000_000);
+        }
+        for name in [
+            "received=2026-11-22",
+            "received=2026-11-22T25",
+            "2026-11-22T01",
+            ".expired-received=2026-11-22T01",
+        ] {
+            assert_eq!(hour_start(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn applying_deletes_directories_and_says_which() {
         let dir = tempfile::tempdir().unwrap();
         for h in 0..4 {
@@ -170,11 +221,15 @@ mod tests {
             fs::write(path.join("calls.parquet"), [0; 10]).unwrap();
         }
         fs::create_dir(dir.path().join("something else")).unwrap();
+        let half = dir.path().join(".expired-received=1969-12-31T23");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("calls.parquet"), "left by a crash").unwrap();
         let policy = RetentionPolicy { max_age: None, max_bytes: Some(20) };
         let report = apply(dir.path(), &policy, EventTime(10 * 3_600_000_000)).unwrap();
         assert_eq!(report.deleted.iter().map(|h| h.start.0 / 3_600_000_000).collect::<Vec<_>>(), [0, 1]);
         assert_eq!((report.kept_hours, report.kept_bytes), (2, 20));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert!(apply(dir.path(), &policy, EventTime(10 * 3_600_000_000)).unwrap().deleted.is_empty());
         assert!(list(&dir.path().join("nowhere")).unwrap().is_empty());
     }
 }

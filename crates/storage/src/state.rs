@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::write_atomically;
+use crate::disk::{is_full, write_atomically};
 
 const MAGIC: &[u8; 8] = b"LWSTATE1";
 const HEADER: usize = 12;
@@ -28,6 +28,13 @@ pub enum StateError {
         /// What is wrong with it.
         what: &'static str,
     },
+}
+
+impl StateError {
+    /// Whether the disk is full, so that trying again later makes sense.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, StateError::Disk { source, .. } if is_full(source))
+    }
 }
 
 /// Saves `bytes` with a magic number and a CRC-32C before them.
@@ -69,6 +76,19 @@ pub fn load(file: &Path) -> Result<Option<Vec<u8>>, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_busy_and_leaves_the_old_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("detect.state");
+        save(&file, b"old").unwrap();
+        // Writing to this device says that there is no space left.
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("detect.state.tmp")).unwrap();
+        assert!(save(&file, b"new").unwrap_err().is_busy());
+        assert_eq!(load(&file).unwrap().unwrap(), b"old");
+        save(&file, b"new").unwrap();
+        assert_eq!(load(&file).unwrap().unwrap(), b"new");
+    }
 
     #[test]
     fn state_comes_back_as_it_was_saved_and_damage_is_noticed() {
