@@ -52,6 +52,10 @@ impl Patterns {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     pub(crate) fn find(&self, text: &[u8], found: &mut Vec<Found>) {
         let Some(any) = &self.any else { return };
         for index in &any.matches(text) {

@@ -1,7 +1,7 @@
 //! Redacts texts and remembers what it decided.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::builtin::Rule;
@@ -19,8 +19,15 @@ pub struct Redactor {
     pub(crate) rules: Arc<Rules>,
     pub(crate) cache: Cache,
     pub(crate) counts: Counts,
+    /// What was decided about names of attributes.
+    names: HashMap<Box<str>, (FieldClass, Outcome), foldhash::fast::RandomState>,
     scratch: Scratch,
 }
+
+/// Names of attributes that are remembered; a mesh has a few hundred, and whoever invents them gains nothing.
+const NAMES: usize = 4_096;
+/// The longest name that is remembered, in bytes.
+const NAME_BYTES: usize = 256;
 
 /// Hits by rule, and values that could not be scanned.
 #[derive(Default)]
@@ -42,7 +49,13 @@ impl Redactor {
     /// Makes a redactor with an empty memory.
     pub fn new(rules: Arc<Rules>) -> Redactor {
         let counts = Counts { by_rule: vec![0; rules.table.len()], ..Counts::default() };
-        Redactor { cache: Cache::new(rules.cache_bytes), rules, counts, scratch: Scratch::default() }
+        Redactor {
+            cache: Cache::new(rules.cache_bytes),
+            names: HashMap::default(),
+            rules,
+            counts,
+            scratch: Scratch::default(),
+        }
     }
 
     /// Puts other rules in force; what was remembered under the old ones is forgotten, the counts stay.
@@ -50,13 +63,13 @@ impl Redactor {
         self.counts.retire(&self.rules);
         self.counts.by_rule = vec![0; rules.table.len()];
         self.cache = Cache::new(rules.cache_bytes);
+        self.names.clear();
         self.rules = rules;
     }
 
     /// Redacts one text; `key` is the name of the attribute that holds it, if it is one.
     pub fn redact_text<'a>(&mut self, key: Option<&str>, text: &'a str) -> Cow<'a, str> {
-        let class =
-            key.map_or_else(FieldClass::default, |k| self.rules.fields.class(k, &self.rules.scanner.keys));
+        let class = key.map_or_else(FieldClass::default, |k| self.name(k).0);
         let outcome = self.decide(class, text);
         let Outcome::Replaced { text, hits } = outcome else { return Cow::Borrowed(text) };
         self.counts.add(&hits, 1);
@@ -80,7 +93,7 @@ impl Redactor {
 
     /// Decides about a text under a name of this class, from memory if it was seen before.
     pub(crate) fn decide(&mut self, class: FieldClass, text: &str) -> Outcome {
-        if class.skip && looks_technical(text) || cannot_hold_anything(class, text) {
+        if class.skip && looks_technical(text) || self.is_plain(class, text) {
             return Outcome::Clean;
         }
         if text.len() > self.rules.value_bytes {
@@ -92,6 +105,36 @@ impl Redactor {
         let outcome = self.scan(class, text);
         self.cache.insert(class.code(), text, &outcome);
         outcome
+    }
+
+    /// The class of an attribute's name, and what becomes of the name itself.
+    pub(crate) fn name(&mut self, name: &str) -> (FieldClass, Outcome) {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let class = self.rules.fields.class(name, &self.rules.scanner.keys);
+        let outcome = self.decide(FieldClass::default(), name);
+        if name.len() <= NAME_BYTES {
+            if self.names.len() >= NAMES {
+                self.names.clear();
+            }
+            self.names.insert(name.into(), (class, outcome.clone()));
+        }
+        (class, outcome)
+    }
+
+    /// Whether a text is so short or plain that no built-in rule can find anything, and there are no others:
+    /// a few bytes, a small number, a word in small letters.
+    fn is_plain(&self, class: FieldClass, text: &str) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        let bytes = text.as_bytes();
+        class.field.meaning.is_none()
+            && self.rules.scanner.patterns.is_empty()
+            && (bytes.len() < 6
+                || bytes.len() <= 8 && bytes[0] != b'0' && bytes.iter().all(u8::is_ascii_digit)
+                || bytes.len() <= 40 && bytes.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.')))
     }
 
     fn scan(&mut self, class: FieldClass, text: &str) -> Outcome {
@@ -131,11 +174,6 @@ impl Counts {
             }
         }
     }
-}
-
-/// Whether a text is so short or plain that no rule can find anything: no secret, number or address fits.
-fn cannot_hold_anything(class: FieldClass, text: &str) -> bool {
-    text.is_empty() || class.field.meaning.is_none() && text.len() < 6
 }
 
 impl Rules {
