@@ -89,35 +89,35 @@ impl<'a> Names<'a> {
         self.before = 0;
     }
 
-    /// The next attribute's name.
+    /// The next attribute's name. The answer holds until the next question.
     #[inline]
-    pub(crate) fn find(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<Named<'a>, Fault> {
+    pub(crate) fn find(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<&Named<'a>, Fault> {
         let next = self.known[self.before as usize].next;
-        let expected = &self.known[next as usize];
-        if same(expected.name.text.as_bytes(), name) {
+        if same(self.known[next as usize].name.text.as_bytes(), name) {
             self.before = next;
-            return Ok(expected.name);
+        } else {
+            self.unexpected(name, table)?;
         }
-        self.unexpected(name, table)
+        Ok(&self.known[self.before as usize].name)
     }
 
     #[inline(never)]
-    fn unexpected(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<Named<'a>, Fault> {
-        let place =
-            if let Some(place) = self.known.iter().position(|known| same(known.name.text.as_bytes(), name)) {
-                place
-            } else {
+    fn unexpected(&mut self, name: &'a [u8], table: &mut NameTable) -> Result<(), Fault> {
+        let seen = self.known.iter().position(|known| same(known.name.text.as_bytes(), name));
+        let place = match seen {
+            Some(place) => place,
+            None => {
                 let text = text(name)?;
                 let name = Named { text, role: role_of(text), id: table.id(text) };
-                if self.known.len() == LIMIT {
-                    return Ok(name);
-                }
+                // When there are too many, the last place is everyone's.
+                self.known.truncate(LIMIT - 1);
                 self.known.push(Known { name, next: 0 });
                 self.known.len() - 1
-            };
+            }
+        };
         self.known[self.before as usize].next = place as u32;
         self.before = place as u32;
-        Ok(self.known[place].name)
+        Ok(())
     }
 }
 

@@ -286,7 +286,7 @@ impl<'a> Walk<'a, '_, '_> {
     /// One `KeyValue` of a span or log record.
     fn attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         let Some((name, text)) = plain_pair(bytes) else { return self.other_attribute(bytes, room) };
-        let name = self.names.find(name, self.batch.names())?;
+        let name = *self.names.find(name, self.batch.names())?;
         let text = self.tail.text(text)?;
         if self.record.attributes.len() < self.batch.limits.max_attributes_per_record {
             let text = self.cut(Text::Plain(text));
