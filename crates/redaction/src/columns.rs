@@ -230,7 +230,8 @@ impl<'a> Decisions<'a> {
     /// The dictionary of what stays anywhere, and behind it all replacements.
     fn both(&self) -> ArrayRef {
         let mut kept: Vec<bool> = self.first.iter().map(|(_, decision)| *decision == KEPT).collect();
-        let mut also: Vec<u32> = self.more.iter().filter(|(_, d)| **d == KEPT).map(|((_, id), _)| *id).collect();
+        let mut also: Vec<u32> =
+            self.more.iter().filter(|(_, d)| **d == KEPT).map(|((_, id), _)| *id).collect();
         also.drain(..).for_each(|id| kept[id as usize] = true);
         let mut texts = Texts::new(self.values);
         for (id, kept) in kept.iter().enumerate() {
@@ -252,7 +253,8 @@ struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     fn new(values: &'a StringArray) -> Texts<'a> {
-        let (bytes, ends) = (Vec::with_capacity(values.value_data().len()), Vec::with_capacity(values.len() + 1));
+        let (bytes, ends) =
+            (Vec::with_capacity(values.value_data().len()), Vec::with_capacity(values.len() + 1));
         let mut texts = Texts { values, bytes, ends, pending: 0..0 };
         texts.ends.push(0);
         texts

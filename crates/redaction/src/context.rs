@@ -20,6 +20,8 @@ pub(crate) struct Hit {
     pub(crate) word: u16,
     /// The rules it hints at, and the bits below.
     pub(crate) hints: u64,
+    /// The rules whose names for fields it may be part of, and those it hints at.
+    pub(crate) may: u64,
 }
 
 /// Hints that four numbers with dots are a version, not an address.
@@ -27,6 +29,8 @@ pub(crate) const VERSION: u64 = 1 << 63;
 
 /// How far a word may stand before what it explains, in bytes.
 const REACH_BYTES: usize = 48;
+/// How far before a value the name may end that labels it: OTLP/JSON puts `","value":{"stringValue":"` between.
+const LABEL_BYTES: usize = 80;
 
 /// A text under examination.
 #[derive(Clone, Copy)]
@@ -38,6 +42,8 @@ pub(crate) struct Text<'a> {
     pub(crate) field: Option<Meaning>,
     /// Whether that name is a technical one.
     pub(crate) field_is_technical: bool,
+    /// The rule that the field's name speaks for, as a bit.
+    pub(crate) field_may: u64,
     /// Rules that a word of the text or the field's name may speak for.
     pub(crate) may: u64,
     /// Rules that are switched off.
@@ -57,6 +63,13 @@ impl Text<'_> {
 
     pub(crate) fn allows(&self, rule: Rule) -> bool {
         self.disabled & rule.bit() == 0
+    }
+
+    /// Rules that a word before `place`, or the field's name, may speak for there.
+    pub(crate) fn may_at(&self, place: usize) -> u64 {
+        let after = self.hits.partition_point(|h| (h.end as usize) <= place);
+        let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + LABEL_BYTES >= place);
+        near.fold(self.field_may, |may, hit| may | hit.may)
     }
 
     /// Whether a word that hints at one of `hints` stands shortly before `place`.

@@ -207,7 +207,9 @@ pub(crate) fn may_spell(token: &[u8]) -> bool {
 }
 
 fn may_be_hexadecimal(token: &[u8]) -> bool {
-    token.get(..12).is_some_and(|head| head.chunks_exact(2).all(|two| hex(two).is_some_and(|b| is_ascii_text(b as u8))))
+    token
+        .get(..12)
+        .is_some_and(|head| head.chunks_exact(2).all(|two| hex(two).is_some_and(|b| is_ascii_text(b as u8))))
 }
 
 fn may_be_base64(token: &[u8]) -> bool {

@@ -46,6 +46,8 @@ pub(crate) struct Lexicon {
     single: u32,
     /// For each first byte the tokens that begin with it.
     tokens: Vec<Vec<u16>>,
+    /// Tokens whose prefix has a dot.
+    dotted: Vec<u16>,
 }
 
 /// A run of letters, digits, `-` and `_`.
@@ -151,6 +153,7 @@ impl Lexicon {
             next: vec![0; 2],
             single: 0,
             tokens: vec![Vec::new(); 256],
+            dotted: Vec::new(),
         };
         // First, because a word keeps the act it was added with.
         for (text, act) in
@@ -167,6 +170,9 @@ impl Lexicon {
             .for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
         for (index, token) in TOKENS.iter().enumerate() {
             lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
+            if token.prefix.contains('.') {
+                lexicon.dotted.push(index as u16);
+            }
         }
         lexicon
     }
@@ -209,9 +215,9 @@ impl Lexicon {
 
     fn mark(&self, text: &[u8], i: usize, walk: &mut Walk) {
         match text[i] {
-            b'@' => walk.hits.push(Hit { start: i as u32, end: i as u32 + 1, word: 0, hints: 0 }),
+            b'@' => walk.hits.push(Hit { start: i as u32, end: i as u32 + 1, word: 0, hints: 0, may: 0 }),
             b':' if text[i..].starts_with(b"://") => {
-                walk.hits.push(Hit { start: i as u32, end: i as u32 + 3, word: 1, hints: 0 });
+                walk.hits.push(Hit { start: i as u32, end: i as u32 + 3, word: 1, hints: 0, may: 0 });
             }
             b':' => {}
             b'{' => walk.braces = true,
@@ -237,7 +243,8 @@ impl Lexicon {
                 LOWER | UPPER => {
                     let letters = text[i..].iter().take_while(|b| is_letter(**b)).count();
                     // One or two letters between digits are no word: most ids are made of these.
-                    if letters > 2 || !(after_digit || text.get(i + letters).is_some_and(u8::is_ascii_digit)) {
+                    if letters > 2 || !(after_digit || text.get(i + letters).is_some_and(u8::is_ascii_digit))
+                    {
                         self.words(text, i, i + letters, walk);
                     }
                     i += letters;
@@ -250,17 +257,20 @@ impl Lexicon {
         if digits > 0 || length >= SPELLED_BYTES {
             walk.runs.push(Run { start: start as u32, end: i as u32, digits });
         }
-        // Tokens are long, or have a dot early (`SG.…`).
-        if length >= 16 || text.get(i) == Some(&b'.') {
-            let run = &text[start..];
-            for token in &self.tokens[usize::from(text[start])] {
-                if run.starts_with(TOKENS[usize::from(*token)].prefix.as_bytes()) {
-                    walk.tokens.push((start as u32, *token));
-                }
+        let found = match length {
+            // Tokens are long, or have a dot early (`SG.…`).
+            16.. => &self.tokens[usize::from(text[start])],
+            2..=4 if text.get(i) == Some(&b'.') && is_letter(text[start]) => &self.dotted,
+            _ => return i,
+        };
+        let run = &text[start..];
+        for token in found {
+            if run.starts_with(TOKENS[usize::from(*token)].prefix.as_bytes()) {
+                walk.tokens.push((start as u32, *token));
             }
-            if run.starts_with(b"eyJ") {
-                walk.jwts.push(start as u32);
-            }
+        }
+        if run.starts_with(b"eyJ") {
+            walk.jwts.push(start as u32);
         }
         i
     }
@@ -297,6 +307,7 @@ impl Lexicon {
                     end: end as u32,
                     word: number - 1,
                     hints: word.hints,
+                    may: word.may,
                 });
                 return true;
             }

@@ -104,7 +104,7 @@ impl Number {
     fn number(self, text: &Text<'_>) -> Option<Found> {
         let before = text.before(self.start);
         let inside_decimal = before == b'.' && self.start >= 2 && text.bytes[self.start - 2].is_ascii_digit();
-        if inside_decimal || text.may & SPOKEN_FOR == 0 && !self.may_prove_itself(text) {
+        if inside_decimal || !self.may_prove_itself(text) && text.may_at(self.start) & SPOKEN_FOR == 0 {
             return None;
         }
         let groups = Groups::read(text.bytes, self.start);

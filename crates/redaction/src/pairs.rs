@@ -432,6 +432,7 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
                     hits: &[],
                     field: Some(meaning),
                     field_is_technical: false,
+                    field_may: may,
                     may,
                     ..*text
                 };

@@ -134,7 +134,8 @@ impl Redactor {
             && self.rules.scanner.patterns.is_empty()
             && (bytes.len() < 6
                 || bytes.len() <= 8 && bytes[0] != b'0' && bytes.iter().all(u8::is_ascii_digit)
-                || bytes.len() <= 40 && bytes.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.')))
+                || bytes.len() <= 40
+                    && bytes.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.')))
     }
 
     fn scan(&mut self, class: FieldClass, text: &str) -> Outcome {

@@ -94,6 +94,7 @@ impl Scanner {
             keys: &self.keys,
             field: field.meaning,
             field_is_technical: field.technical,
+            field_may: named,
             may: walk.may | named,
             disabled: self.disabled,
             truncated: self.truncated,
