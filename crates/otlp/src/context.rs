@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use lapwing_telemetry::SharedAttributes;
 
 use crate::Inventory;
@@ -105,16 +105,21 @@ fn own<'a>(
 
 /// Contexts already read, by their bytes: a proxy sends the same resource in every request.
 pub(crate) struct Known<T> {
-    read: HashMap<Box<[u8]>, Arc<T>, FixedState>,
+    read: HashMap<Box<[u8]>, Arc<T>, RandomState>,
+    /// Length of all keys together.
+    bytes: usize,
 }
 
 /// Distinct contexts that are kept: one per pod of a large mesh. A client that invents more makes decode
 /// start again.
 const KNOWN_LIMIT: usize = 4_096;
 
+/// What they may weigh together, counted as they were sent: kilobytes each, of a real mesh.
+const KNOWN_LIMIT_BYTES: usize = 8 << 20;
+
 impl<T> Default for Known<T> {
     fn default() -> Known<T> {
-        Known { read: HashMap::default() }
+        Known { read: HashMap::default(), bytes: 0 }
     }
 }
 
@@ -124,11 +129,15 @@ impl<T> Known<T> {
     }
 
     pub(crate) fn add(&mut self, bytes: &[u8], context: T) -> Arc<T> {
-        if self.read.len() >= KNOWN_LIMIT {
+        if self.read.len() >= KNOWN_LIMIT || self.bytes + bytes.len() > KNOWN_LIMIT_BYTES {
             self.read.clear();
+            self.bytes = 0;
         }
         let context = Arc::new(context);
-        self.read.insert(bytes.into(), context.clone());
+        if bytes.len() <= KNOWN_LIMIT_BYTES {
+            self.read.insert(bytes.into(), context.clone());
+            self.bytes += bytes.len();
+        }
         context
     }
 }
@@ -171,6 +180,26 @@ mod tests {
         check(&owned, Some("a/b"));
         check(&[("service.name", "jo@example.com"), ("service.namespace", "x")], None);
         check(&[], None);
+    }
+
+    #[test]
+    fn known_contexts_are_bounded_in_number_and_in_bytes() {
+        let mut known = Known::default();
+        for n in 0..KNOWN_LIMIT * 2 {
+            known.add(&n.to_be_bytes(), n);
+            assert!(known.read.len() <= KNOWN_LIMIT);
+        }
+        assert_eq!(known.get(&(KNOWN_LIMIT * 2 - 1).to_be_bytes()).as_deref(), Some(&(KNOWN_LIMIT * 2 - 1)));
+        for n in 0..40_u8 {
+            assert_eq!(*known.add(&vec![n; 1 << 20], 7), 7);
+            assert!(known.read.keys().map(|key| key.len()).sum::<usize>() <= KNOWN_LIMIT_BYTES);
+        }
+        assert_eq!(
+            *known.add(&vec![0; KNOWN_LIMIT_BYTES + 1], 8),
+            8,
+            "too large to keep, and read all the same"
+        );
+        assert!(known.read.is_empty());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Limits {
     /// Attributes of one span or log record, its span events and links included; also of one resource and
     /// of one scope. More are dropped and counted. 128 is the limit that OpenTelemetry SDKs keep by default.
     pub max_attributes_per_record: usize,
-    /// Bytes of one value; longer ones are cut at a character and counted.
+    /// Bytes of one attribute's name or value; longer ones are cut at a character and counted.
     pub max_value_bytes: usize,
     /// Arrays and lists inside one another; a request that nests deeper is malformed. At most 32.
     pub max_nesting: usize,
@@ -120,7 +120,7 @@ pub struct DecodeStats {
     pub server_spans_joined: u64,
     /// Server spans whose caller was not found; their source is null.
     pub server_spans_unjoined: u64,
-    /// Values cut to the limit.
+    /// Names and values cut to the limit.
     pub values_cut: u64,
     /// Attributes beyond the limit.
     pub attributes_dropped: u64,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use lapwing_telemetry::{AttributeName, same};
 
 use crate::attributes::{Role, role_of};
@@ -13,7 +13,7 @@ use crate::wire::{Fault, text};
 #[derive(Default)]
 pub(crate) struct NameTable {
     names: Vec<AttributeName>,
-    places: HashMap<String, NameId, FixedState>,
+    places: HashMap<String, NameId, RandomState>,
 }
 
 /// The place of a name in the table.
@@ -22,6 +22,9 @@ pub(crate) struct NameId(u32);
 
 /// Names in the table: far more than all conventions define. Those that come later are looked up by text.
 const TABLE_LIMIT: usize = 4_096;
+
+/// The longest name in the table; the longest of the conventions has 60 bytes.
+const NAME_LIMIT_BYTES: usize = 128;
 
 impl NameId {
     /// Of a name that is not in the table.
@@ -38,7 +41,7 @@ impl NameTable {
         if let Some(id) = self.places.get(name) {
             return *id;
         }
-        if self.names.len() == TABLE_LIMIT {
+        if self.names.len() == TABLE_LIMIT || name.len() > NAME_LIMIT_BYTES {
             return NameId::NONE;
         }
         let id = NameId(self.names.len() as u32);

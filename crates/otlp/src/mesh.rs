@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use crate::Inventory;
 use crate::inventory::Named;
@@ -77,9 +77,13 @@ impl Mesh {
 /// client invents more, the memo starts again and costs what it would have saved.
 const MEMO_LIMIT: usize = 8_192;
 
+/// The longest text a memo keeps: a DNS name has at most 253 bytes, and an identity or a cluster's name holds
+/// one and a little more.
+const MEMO_LIMIT_BYTES: usize = 512;
+
 /// Answers already worked out, by the text that was asked about.
 struct Memo<T> {
-    answers: HashMap<Box<str>, T, FixedState>,
+    answers: HashMap<Box<str>, T, RandomState>,
 }
 
 impl<T> Default for Memo<T> {
@@ -92,6 +96,9 @@ impl<T: Clone> Memo<T> {
     fn get(&mut self, text: &str, answer: impl FnOnce(&str) -> T) -> T {
         if let Some(known) = self.answers.get(text) {
             return known.clone();
+        }
+        if text.len() > MEMO_LIMIT_BYTES {
+            return answer(text);
         }
         if self.answers.len() >= MEMO_LIMIT {
             self.answers.clear();
@@ -112,7 +119,7 @@ pub(crate) struct Callers {
     buckets: Vec<[Slot; SLOTS]>,
     /// Distinct callers; a slot holds a place in here.
     names: Vec<Arc<str>>,
-    places: HashMap<Arc<str>, u32, FixedState>,
+    places: HashMap<Arc<str>, u32, RandomState>,
 }
 
 /// Which half of a call told of its caller.
@@ -245,5 +252,7 @@ mod tests {
             assert_eq!(memo.get(&n.to_string(), str::len), n.to_string().len());
             assert!(memo.answers.len() <= MEMO_LIMIT);
         }
+        let (before, long) = (memo.answers.len(), "x".repeat(MEMO_LIMIT_BYTES + 1));
+        assert_eq!((memo.get(&long, str::len), memo.answers.len()), (long.len(), before));
     }
 }

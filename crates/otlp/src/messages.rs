@@ -94,8 +94,8 @@ fn context_attribute<'a>(
         batch.stats().attributes_dropped += 1;
         return Ok(());
     }
-    let text = cut(text, &record.arena, batch);
-    record.push(Text::Plain(name), text, Role::Other);
+    let (name, text) = (cut(Text::Plain(name), "", batch), cut(text, &record.arena, batch));
+    record.push(name, text, Role::Other);
     Ok(())
 }
 
@@ -179,7 +179,7 @@ fn check_entity(bytes: &[u8], room: Room) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Shortens a value that is longer than the limit, at a character's end, and counts it.
+/// Shortens a name or value that is longer than the limit, at a character's end, and counts it.
 #[inline]
 pub(crate) fn cut<'a>(text: Text<'a>, arena: &str, batch: &mut Batch<'_>) -> Text<'a> {
     if text.len() <= batch.limits.max_value_bytes { text } else { cut_long(text, arena, batch) }

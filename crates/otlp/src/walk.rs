@@ -11,7 +11,7 @@ use crate::access_log;
 use crate::attributes::{Role, role_of};
 use crate::context::Resource;
 use crate::decode::{Batch, Payload, has_access_log_attributes};
-use crate::known_names::Names;
+use crate::known_names::{NameId, Names};
 use crate::messages::*;
 use crate::record::{Kind, Record};
 use crate::value::{self, Shape, Text};
@@ -289,8 +289,9 @@ impl<'a> Walk<'a, '_, '_> {
         let name = *self.names.find(name, self.batch.names())?;
         let text = self.tail.text(text)?;
         if self.record.attributes.len() < self.batch.limits.max_attributes_per_record {
-            let text = self.cut(Text::Plain(text));
-            self.record.push_named(Text::Plain(name.text), text, name.role, name.id);
+            let (key, text) = (self.cut(Text::Plain(name.text)), self.cut(Text::Plain(text)));
+            let id = if key.len() == name.text.len() { name.id } else { NameId::NONE };
+            self.record.push_named(key, text, name.role, id);
         } else {
             self.batch.stats().attributes_dropped += 1;
         }
@@ -366,7 +367,7 @@ impl<'a> Walk<'a, '_, '_> {
             return;
         }
         let key = self.render(format_args!("{prefix}.{n}.{name}"));
-        let text = self.cut(text);
+        let (key, text) = (self.cut(key), self.cut(text));
         self.record.push(key, text, Role::Other);
     }
 
@@ -419,7 +420,7 @@ impl<'a> Walk<'a, '_, '_> {
             self.batch.stats().attributes_dropped += 1;
             return;
         }
-        let value = self.cut(value);
+        let (name, value) = (self.cut(name), self.cut(value));
         self.record.push(name, value, role);
     }
 

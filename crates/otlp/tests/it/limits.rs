@@ -101,12 +101,13 @@ fn the_window_of_time_is_a_setting() {
 fn long_values_are_cut_at_a_character_and_surplus_attributes_dropped_and_both_are_counted() {
     let mut decoder =
         limited(Limits { max_attributes_per_record: 3, max_value_bytes: 5, ..Limits::default() });
-    let record = span(1, &[("a", "ééé"), ("b", "12345"), ("c", "123456"), ("d", "x"), ("e", "y")]);
+    let record =
+        span(1, &[("abcdef", "ééé"), ("b", "12345"), ("c", "123456"), ("d", "x"), ("e", "y"), ("f", "z")]);
     let body = traces(&[("r", "abcdefgh")], vec![record]);
     let (_, rows) = decode(&mut decoder, Payload::Traces, Encoding::Protobuf, &body, NOW).unwrap();
     let pairs: Vec<(&str, &str)> = rows[0].attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    assert_eq!(pairs, [("resource.r", "abcde"), ("a", "éé"), ("b", "12345"), ("c", "12345")]);
-    assert_eq!((decoder.stats().values_cut, decoder.stats().attributes_dropped), (3, 2));
+    assert_eq!(pairs, [("resource.r", "abcde"), ("abcde", "éé"), ("b", "12345"), ("c", "12345")]);
+    assert_eq!((decoder.stats().values_cut, decoder.stats().attributes_dropped), (4, 3));
 }
 
 #[test]
