@@ -321,30 +321,130 @@ mod tests {
     use super::*;
     use crate::archive::{Archive, ArchiveSettings};
     use crate::frame::tests::{calls, position};
+    use arrow::array::Array;
+    use lapwing_telemetry::EventTime;
+    use proptest::prelude::*;
 
     fn settings(dir: &Path) -> ArchiveSettings {
         ArchiveSettings { dir: dir.to_owned(), buffer_bytes: 1 << 20, row_group_rows: 20, zstd_level: 1 }
     }
 
+    /// Every value of every row.
     fn rows(calls: &Calls) -> Vec<String> {
         let c = calls.columns();
+        let words = [
+            c.signal(),
+            c.cluster(),
+            c.source(),
+            c.destination(),
+            c.source_identity(),
+            c.destination_identity(),
+            c.operation(),
+            c.method(),
+            c.path(),
+            c.outcome(),
+            c.authn(),
+            c.authz(),
+            c.tls(),
+            c.flags(),
+        ];
+        let numbers = [c.duration_ns(), c.bytes_in(), c.bytes_out()];
+        let ids = [c.trace_id(), c.span_id(), c.parent_span_id()];
         (0..calls.len())
             .map(|r| {
-                let attributes: Vec<_> = c.attributes().row(r).collect();
-                let trace =
-                    arrow::array::Array::is_valid(c.trace_id(), r).then(|| c.trace_id().value(r).to_vec());
+                let status = c.status().is_valid(r).then(|| c.status().value(r));
                 format!(
-                    "{} {} {:?} {:?} {:?} {:?} {:?} {trace:?} {attributes:?}",
+                    "{} {} {:?} {:?} {status:?} {:?} {:?}",
                     c.received_at()[r],
                     c.started_at()[r],
-                    c.cluster().get(r),
-                    c.source().get(r),
-                    c.destination().get(r),
-                    c.status().value(r),
-                    c.signal().get(r)
+                    words.map(|w| w.get(r)),
+                    numbers.map(|n| n.is_valid(r).then(|| n.value(r))),
+                    ids.map(|i| i.is_valid(r).then(|| i.value(r))),
+                    c.attributes().row(r).collect::<Vec<_>>()
                 )
             })
             .collect()
+    }
+
+    /// Calls in which every column is sometimes absent, from random numbers; `received_at` never decreases.
+    fn any_calls(numbers: &[u64], received_at: &mut i64) -> Calls {
+        let words = ["", "a", "b/c", "ü\u{1f426}", "a much longer value than the others have"];
+        let mut builders = lapwing_telemetry::Builders::new(1);
+        for number in numbers {
+            let word = |n: u32| words.get((number >> (3 * n)) as usize % 7).copied();
+            let count = |n: u32| Some((number >> n) as i64).filter(|n| n % 3 != 0);
+            *received_at += (number % 5) as i64 * 400_000_000;
+            let ids = [number.to_be_bytes(), number.to_le_bytes()];
+            let long: [u8; 16] = ids.concat().try_into().unwrap();
+            let signal = lapwing_telemetry::Signal::ALL[*number as usize % 4];
+            let start = EventTime((number % 1_000) as i64);
+            let call = lapwing_telemetry::Call {
+                duration_ns: count(1),
+                source: word(0),
+                destination: word(1),
+                source_identity: word(2),
+                destination_identity: word(3),
+                operation: word(4),
+                method: word(5),
+                path: word(6),
+                status: count(2).map(|n| n as i16),
+                bytes_in: count(3),
+                bytes_out: count(4),
+                authn: word(7),
+                authz: word(8),
+                tls: word(9),
+                trace_id: (number % 3 == 0).then_some(&long),
+                span_id: (number % 4 == 0).then_some(&ids[0]),
+                parent_span_id: (number % 5 == 0).then_some(&ids[1]),
+                flags: word(10),
+                ..lapwing_telemetry::Call::new(
+                    EventTime(*received_at),
+                    start,
+                    signal,
+                    word(11).unwrap_or("x"),
+                )
+            };
+            let attributes = (0..number % 4).map(|n| (words[n as usize], word(n as u32 + 12).unwrap_or("y")));
+            builders.append(&call, attributes);
+        }
+        Calls::from_log(builders.finish().remove(0).1.into_batch()).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn any_calls_come_back_from_the_archive_with_every_value(
+            frames in proptest::collection::vec(proptest::collection::vec(any::<u64>(), 1..30), 1..12),
+            close_every in 1usize..6,
+            partitions in 1u16..5,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut archive = Archive::open(settings(dir.path())).unwrap();
+            let (mut wanted, mut received_at, mut closed) = (Vec::new(), 0, 0);
+            for (i, numbers) in frames.iter().enumerate() {
+                let calls = any_calls(numbers, &mut received_at);
+                wanted.extend(rows(&calls));
+                archive.append(position(i as u64), &calls).unwrap();
+                if i % close_every == 0 {
+                    closed += archive.close_files().unwrap().iter().map(|f| f.rows).sum::<u64>();
+                }
+            }
+            closed += archive.close_files().unwrap().iter().map(|f| f.rows).sum::<u64>();
+            prop_assert_eq!(closed, wanted.len() as u64);
+            let mut dataset = Dataset::open(&[dir.path().to_owned()], partitions).unwrap();
+            let (mut read, mut latest) = (Vec::new(), HashMap::new());
+            while let Some((position, calls)) = dataset.read().unwrap() {
+                for time in calls.columns().received_at() {
+                    let latest = latest.entry(position.partition).or_insert(*time);
+                    prop_assert!(*latest <= *time);
+                    *latest = *time;
+                }
+                read.extend(rows(&calls));
+            }
+            read.sort();
+            wanted.sort();
+            prop_assert_eq!(read, wanted);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! 4.7 KB for a frame of one call, 180 B a call in frames of 128, 146 B in frames of 2 048 (calls with one
 //! attribute each).
 
+use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use arrow::buffer::Buffer;
@@ -87,8 +88,7 @@ pub fn encode_in_group(position: Position, place: u32, calls: &Calls, out: &mut 
     out.extend_from_slice(&place.to_be_bytes());
     out.extend_from_slice(&[0; 4]);
     let payload = out.len();
-    write_stream(calls, out);
-    out.drain(payload..payload + SCHEMA_MESSAGE.len());
+    write_stream(calls, AfterSchema { out, skip: SCHEMA_MESSAGE.len() });
     let length = (out.len() - payload) as u32;
     out[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
     let crc = checksum(&out[start..start + CRC_AT], &out[payload..]);
@@ -175,13 +175,32 @@ fn options() -> IpcWriteOptions {
     IpcWriteOptions::try_new(8, false, MetadataVersion::V5).expect("8 is an alignment that Arrow allows")
 }
 
-fn write_stream(calls: &Calls, out: &mut Vec<u8>) {
+fn write_stream(calls: &Calls, out: AfterSchema<'_>) {
     let written = (|| -> Result<(), arrow::error::ArrowError> {
-        let mut writer = StreamWriter::try_new_with_options(&mut *out, &schema(), options())?;
+        let mut writer = StreamWriter::try_new_with_options(out, &schema(), options())?;
         writer.write(calls.batch())?;
         writer.finish()
     })();
     written.expect("a vector takes every byte, and calls have the schema of calls");
+}
+
+/// Takes a stream without its first `skip` bytes.
+struct AfterSchema<'a> {
+    out: &'a mut Vec<u8>,
+    skip: usize,
+}
+
+impl Write for AfterSchema<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        self.out.extend_from_slice(&bytes[skipped..]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

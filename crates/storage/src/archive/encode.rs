@@ -1,47 +1,13 @@
-//! How calls become a Parquet file: sorted, encoded, in memory.
+//! How a Parquet file is encoded, and where its bytes wait.
 
 use std::io::{self, Write};
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use lapwing_telemetry::Columns;
-use lapwing_telemetry::calls::schema;
+use arrow::array::RecordBatch;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-
-/// The rows of all batches in one, sorted by pair and then by time: neighbours are alike, so they compress,
-/// and a query for one pair reads one run.
-pub(super) fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let whole = concat_batches(&schema(), batches)?;
-    let keys = sort_keys(&whole);
-    let mut order: Vec<u32> = (0..whole.num_rows() as u32).collect();
-    order.sort_unstable_by_key(|&row| (keys[row as usize], row));
-    take_record_batch(&whole, &UInt32Array::from(order))
-}
-
-/// For each row the ranks of its cluster, source and destination (absent last), and its start.
-fn sort_keys(batch: &RecordBatch) -> Vec<(u32, u32, u32, i64)> {
-    let columns = Columns::of(batch);
-    let [cluster, source, destination] =
-        [columns.cluster(), columns.source(), columns.destination()].map(|words| {
-            let mut distinct: Vec<&str> = words.values.iter().flatten().collect();
-            distinct.sort_unstable();
-            distinct.dedup();
-            let ranks: Vec<u32> = words
-                .values
-                .iter()
-                .map(|v| v.and_then(|v| distinct.binary_search(&v).ok()).map_or(u32::MAX, |r| r as u32))
-                .collect();
-            (0..batch.num_rows())
-                .map(|row| words.id(row).map_or(u32::MAX, |id| ranks[id as usize]))
-                .collect::<Vec<u32>>()
-        });
-    let started = columns.started_at();
-    (0..batch.num_rows()).map(|row| (cluster[row], source[row], destination[row], started[row])).collect()
-}
 
 /// How each column is encoded.
 pub(super) fn properties(zstd_level: i32) -> Result<WriterProperties, ParquetError> {
