@@ -1,5 +1,7 @@
 //! A text with the words found in it: what stands near a number decides what the number may be.
 
+use std::cell::Cell;
+
 use crate::builtin::Rule;
 use crate::keys::{Keys, Meaning, NAME_BYTES, is_technical};
 
@@ -50,6 +52,8 @@ pub(crate) struct Text<'a> {
     pub(crate) disabled: u64,
     /// Rules for addresses that truncate: what they leave is no longer theirs.
     pub(crate) truncated: u64,
+    /// How many bytes may still be looked at again.
+    pub(crate) work: &'a Cell<usize>,
 }
 
 impl Text<'_> {
@@ -59,6 +63,11 @@ impl Text<'_> {
 
     pub(crate) fn before(&self, index: usize) -> u8 {
         if index == 0 { b' ' } else { self.bytes[index - 1] }
+    }
+
+    /// Takes `bytes` of looking again from what is left.
+    pub(crate) fn spend(&self, bytes: usize) {
+        self.work.set(self.work.get().saturating_sub(bytes));
     }
 
     pub(crate) fn allows(&self, rule: Rule) -> bool {

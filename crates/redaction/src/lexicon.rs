@@ -328,9 +328,10 @@ impl Walk {
 
     /// Forgets the words in these stretches.
     pub(crate) fn without(&mut self, spans: &[(usize, usize)]) {
-        for (start, end) in spans {
-            self.hits.retain(|h| (h.end as usize) <= *start || h.start as usize >= *end);
-        }
+        self.hits.retain(|h| {
+            let first = spans.partition_point(|(_, end)| *end <= h.start as usize);
+            spans.get(first).is_none_or(|(start, _)| *start >= h.end as usize)
+        });
     }
 }
 

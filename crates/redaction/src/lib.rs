@@ -38,6 +38,7 @@ mod placeholder;
 mod redactor;
 mod rules;
 mod scan;
+mod telephones;
 mod tokens;
 mod words;
 

@@ -10,8 +10,7 @@ use crate::dates::date;
 use crate::documents::{iban, nino, plate, postcode};
 use crate::lexicon::Run;
 use crate::network;
-use crate::phone::{self, Phone};
-use crate::tokens;
+use crate::{telephones, tokens};
 
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
@@ -114,7 +113,7 @@ impl Number {
             .or_else(|| bank(text, &groups))
             .or_else(|| nhs(text, &groups))
             .or_else(|| ssn(text, &groups))
-            .or_else(|| telephone(text, &groups))
+            .or_else(|| telephones::find(text, &groups))
             .or_else(|| contextual(text, &groups))
             .or_else(|| plate(text, self.start))
             .or_else(|| self.zip(text))
@@ -255,15 +254,15 @@ fn degrees(bytes: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Digits in groups with single separators, beginning at a place.
-struct Groups {
+pub(crate) struct Groups {
     digits: [u8; 24],
     /// Digits seen up to the end of each group.
     lens: [u8; 10],
     ends: [usize; 10],
-    groups: usize,
-    start: usize,
+    pub(crate) groups: usize,
+    pub(crate) start: usize,
     /// The one separator between all groups; 0 if there are several kinds, or only one group.
-    separator: u8,
+    pub(crate) separator: u8,
 }
 
 impl Groups {
@@ -304,7 +303,7 @@ impl Groups {
         bounded(bytes, end).then(|| (&self.digits[..usize::from(self.lens[groups - 1])], end))
     }
 
-    fn len(&self, group: usize) -> usize {
+    pub(crate) fn len(&self, group: usize) -> usize {
         let before = if group == 0 { 0 } else { self.lens[group - 1] };
         usize::from(self.lens[group] - before)
     }
@@ -395,13 +394,13 @@ fn stands_alone(text: &Text<'_>, start: usize, end: usize) -> bool {
 }
 
 fn ssn(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    let dashed = groups.shape_is(&[3, 2, 4]) && matches!(groups.separator, b'-' | b' ' | b'+');
-    let (digits, end) = groups.first(if dashed { 3 } else { 1 }, text.bytes)?;
+    let grouped = groups.shape_is(&[3, 2, 4]) && groups.separator_of(3, text.bytes);
+    let dashed = grouped && text.at(groups.ends[0]) == b'-';
+    let (digits, end) = groups.first(if grouped { 3 } else { 1 }, text.bytes)?;
     if digits.len() != 9 || !checks::ssn(digits) {
         return None;
     }
-    let believed =
-        dashed && groups.separator == b'-' && groups.groups == 3 || text.says(Rule::Ssn, groups.start);
+    let believed = dashed || text.says(Rule::Ssn, groups.start);
     believed.then(|| claim(text, Rule::Ssn, groups.start, end))?
 }
 
@@ -447,94 +446,6 @@ impl Text<'_> {
         let last = self.hits[..after].last();
         last.is_some_and(|h| h.hints & rule.bit() != 0 && place - (h.end as usize) <= 12)
             && self.label(place).is_none()
-    }
-}
-
-fn telephone(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    let bytes = text.bytes;
-    let mut start = groups.start;
-    let plus = text.before(start) == b'+';
-    let bracket = text.before(start) == b'(';
-    // `+44 (0)20 7946 0123` and `(0116) 496 0149`: the groups go on behind the bracket.
-    let digits = Spelled::read(bytes, groups)?;
-    let end = digits.end;
-    let number = digits.bytes();
-    let kind = if plus {
-        start -= 1;
-        phone::international(number)
-    } else if number.starts_with(b"00") && groups.groups > 1 {
-        phone::international(&number[2..])
-    } else if number.first() == Some(&b'0') {
-        phone::national(number)
-    } else if number.starts_with(b"44") && number.len() == 12 {
-        match phone::international(number) {
-            Phone::No => Phone::No,
-            _ => Phone::Weak,
-        }
-    } else {
-        phone::north_american(number.strip_prefix(b"1").unwrap_or(number))
-    };
-    // `0 17376 1959` are columns of a log.
-    if !plus && !bracket && groups.len(0) < 2 {
-        return None;
-    }
-    if bracket {
-        start -= 1;
-    }
-    if plus && start > 0 && bytes[start - 1].is_ascii_alphanumeric() {
-        return None;
-    }
-    let dotted = groups.separator == b'.' && !plus;
-    let strong = kind == Phone::Strong && !dotted && !text.is_technical(groups.start);
-    let believed = strong || kind != Phone::No && text.says(Rule::Phone, groups.start);
-    believed.then(|| claim(text, Rule::Phone, start, end))?
-}
-
-/// The digits of a telephone number as people write them.
-struct Spelled {
-    digits: [u8; 17],
-    len: usize,
-    end: usize,
-}
-
-impl Spelled {
-    /// Reads on over brackets, double spaces and single separators.
-    fn read(bytes: &[u8], groups: &Groups) -> Option<Spelled> {
-        let mut spelled = Spelled { digits: [0; 17], len: 0, end: groups.start };
-        let mut i = groups.start;
-        while i < bytes.len() && spelled.len <= 16 {
-            match bytes[i] {
-                d @ b'0'..=b'9' => {
-                    spelled.digits[spelled.len] = d;
-                    spelled.len += 1;
-                    spelled.end = i + 1;
-                }
-                b'(' if bytes[i..].starts_with(b"(0)") => {
-                    i += 2;
-                    spelled.end = i + 1;
-                }
-                b' ' | b'-' | b'.' | b'+' | b')' | b'(' => {
-                    let gap = bytes[i..]
-                        .iter()
-                        .take_while(|b| matches!(b, b' ' | b'-' | b'.' | b'+' | b')' | b'('))
-                        .count();
-                    if gap > 2
-                        || !bytes.get(i + gap).is_some_and(u8::is_ascii_digit)
-                            && !bytes[i..].starts_with(b"(0)")
-                            && !bytes[i + 1..].starts_with(b"(0)")
-                    {
-                        break;
-                    }
-                }
-                _ => break,
-            }
-            i += 1;
-        }
-        ((7..=16).contains(&spelled.len) && bounded(bytes, spelled.end)).then_some(spelled)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.digits[..self.len]
     }
 }
 

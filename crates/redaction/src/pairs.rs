@@ -30,9 +30,6 @@ struct Value {
     in_query: bool,
 }
 
-/// The longest value that is looked for an end, in bytes; what is longer is taken up to here.
-const VALUE_BYTES: usize = 16 * 1024;
-
 /// Adds the value under the name `start..end` of meaning `meaning`. Gives where the value ends.
 pub(crate) fn find(
     text: &Text<'_>,
@@ -43,6 +40,7 @@ pub(crate) fn find(
 ) -> Option<usize> {
     let value = after(text, start, end)?;
     let bytes = text.bytes;
+    text.spend(value.end - value.start);
     let (from, to) = match meaning.shape {
         Shape::Ruled => ruled(bytes, value, meaning.rule)?,
         Shape::Cookie => {
@@ -210,26 +208,28 @@ fn authorization(bytes: &[u8], value: Value) -> Option<(usize, usize)> {
     // Up to the end of the header: a scheme may have several parameters with spaces between.
     let mut end = value.end;
     if !value.delimited {
-        let line =
-            bytes[value.start..].iter().take(VALUE_BYTES).take_while(|b| !matches!(b, b'\r' | b'\n')).count();
         let scheme = inside.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
         if !scheme {
             return Some((value.start, value.end));
         }
-        let rest = &bytes[value.start..value.start + line];
-        let token = inside.len() + 1;
+        let token = value.end + 1;
         let length =
-            rest.get(token..)?.iter().take_while(|b| !matches!(b, b' ' | b';' | b',' | b'\\')).count();
-        if length == 0 {
+            count(bytes, token, bytes.len(), |b| !matches!(b, b' ' | b';' | b',' | b'\\' | b'\r' | b'\n'));
+        if length == 0 || bytes.get(value.end) != Some(&b' ') {
             return (inside.len() >= 12).then_some((value.start, value.end));
         }
-        let parameters =
-            rest[token..].iter().take(64).any(|b| *b == b'=') && rest[token..token + length].contains(&b'"');
-        end = if parameters { value.start + line } else { value.start + token + length };
-        let word = rest[token..token + length].iter().all(u8::is_ascii_lowercase);
-        if word {
+        let credentials = &bytes[token..token + length];
+        if credentials.iter().all(u8::is_ascii_lowercase) {
             return None;
         }
+        // `Digest username="…", realm="…"` goes on to the end of the line.
+        let parameters = credentials.contains(&b'=') && credentials.contains(&b'"');
+        let more = if parameters {
+            count(bytes, token, bytes.len(), |b| !matches!(b, b'\r' | b'\n'))
+        } else {
+            length
+        };
+        end = token + more;
     }
     let inside = &bytes[value.start..end];
     let scheme = inside.iter().position(|b| *b == b' ').filter(|i| *i <= 16);
@@ -241,12 +241,9 @@ fn authorization(bytes: &[u8], value: Value) -> Option<(usize, usize)> {
 /// Takes from `name=value; name=value` what is long and random, or whose name says so.
 fn cookies(text: &Text<'_>, value: &Value, found: &mut Vec<Found>) {
     let bytes = text.bytes;
-    let line = bytes[value.start..]
-        .iter()
-        .take(VALUE_BYTES)
-        .take_while(|b| !matches!(b, b'\r' | b'\n' | b'"'))
-        .count();
+    let line = bytes[value.start..].iter().take_while(|b| !matches!(b, b'\r' | b'\n' | b'"')).count();
     let end = if value.delimited { value.end } else { value.start + line };
+    text.spend(line);
     let mut i = value.start;
     while i < end {
         let pair = bytes[i..end].iter().position(|b| *b == b';').map_or(end, |p| i + p);
@@ -321,7 +318,7 @@ fn otlp_value(bytes: &[u8], at: usize) -> Option<usize> {
 
 fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Option<Value> {
     let bytes = text.bytes;
-    let cap = bytes.len().min(start + VALUE_BYTES);
+    let cap = bytes.len();
     let mut i = start;
     i += usize::from(bytes.get(i) == Some(&b'[') && matches!(bytes.get(i + 1), Some(b'"' | b'\'')));
     let slashes = count(bytes, i, 4, |b| b == b'\\');
@@ -409,6 +406,9 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
     let back = values.saturating_sub(1_024);
     let Some(close) = bytes[back..values].iter().rposition(|b| *b == b')').map(|i| back + i) else { return };
     let Some(open) = bytes[back..close].iter().rposition(|b| *b == b'(').map(|i| back + i) else { return };
+    if !bytes[close + 1..values].iter().all(u8::is_ascii_whitespace) {
+        return;
+    }
     let names = bytes[open + 1..close].split(|b| *b == b',');
     let mut i = values + 6 + count(bytes, values + 6, 3, |b| b == b' ');
     if bytes.get(i) != Some(&b'(') {
@@ -418,9 +418,10 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
     for name in names {
         i += count(bytes, i, 4, |b| b == b' ');
         let (start, end) = match bytes.get(i) {
-            Some(b'\'') => (i + 1, closing_quote(bytes, i + 1, bytes.len().min(i + VALUE_BYTES), b'\'', 0)),
-            _ => (i, i + count(bytes, i, VALUE_BYTES, |b| !matches!(b, b',' | b')'))),
+            Some(b'\'') => (i + 1, closing_quote(bytes, i + 1, bytes.len(), b'\'', 0)),
+            _ => (i, i + count(bytes, i, bytes.len(), |b| !matches!(b, b',' | b')'))),
         };
+        text.spend(end - start);
         if let Some(meaning) = text.keys.meaning(name.trim_ascii()) {
             let inside = &bytes[start..end];
             if let Some((from, to)) = whole(inside, meaning) {

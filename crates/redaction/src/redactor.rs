@@ -143,6 +143,9 @@ impl Redactor {
         let mut current = Cow::Borrowed(text);
         for _ in 0..PASSES {
             self.rules.scanner.scan(&current, class.field, &mut self.scratch);
+            if self.scratch.exhausted {
+                break;
+            }
             self.rules.spare_allowed(&current, &mut self.scratch.found);
             if self.scratch.found.is_empty() {
                 return match current {

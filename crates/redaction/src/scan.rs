@@ -1,5 +1,7 @@
 //! Finds everything in one text that a rule claims.
 
+use std::cell::Cell;
+
 use crate::builtin::{BUILTINS, Rule};
 use crate::context::{Found, Text};
 use crate::decode::{self, Decoded};
@@ -34,8 +36,16 @@ pub(crate) struct Scratch {
     walk: Walk,
     inner_walk: Walk,
     pub(crate) found: Vec<Found>,
+    /// Whether the text asked for more work than its length allows; then it was not looked at to the end.
+    pub(crate) exhausted: bool,
     placeholders: Vec<(usize, usize)>,
 }
+
+/// Bytes that may be looked at again for each byte of a text, in search of where values end. Texts that people
+/// and proxies write need one or two; a text made to need more is not worth the time.
+const WORK_PER_BYTE: usize = 32;
+/// Bytes that may be looked at again in any text.
+const WORK_BYTES: usize = 4_096;
 
 /// How deep text is looked for in base64 inside base64.
 const DEPTH: usize = 2;
@@ -45,6 +55,8 @@ impl Scanner {
     pub(crate) fn scan(&self, text: &str, field: Field, scratch: &mut Scratch) {
         let bytes = text.as_bytes();
         scratch.found.clear();
+        scratch.exhausted = false;
+        let work = Cell::new(WORK_PER_BYTE * bytes.len() + WORK_BYTES);
         if let Some(meaning) = field.meaning
             && let Some((start, end)) = pairs::whole(bytes, meaning)
         {
@@ -52,17 +64,18 @@ impl Scanner {
         }
         self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
         let decoded = if scratch.walk.encoded { Decoded::of(bytes) } else { None };
-        self.view(bytes, &scratch.walk, field, decoded.is_none(), DEPTH, &mut scratch.found);
+        self.view(bytes, &scratch.walk, field, &work, decoded.is_none(), DEPTH, &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
             let first = scratch.found.len();
             self.walk(&decoded.bytes, &mut scratch.inner_walk, &mut scratch.placeholders);
-            self.view(&decoded.bytes, &scratch.inner_walk, field, true, DEPTH, &mut scratch.found);
+            self.view(&decoded.bytes, &scratch.inner_walk, field, &work, true, DEPTH, &mut scratch.found);
             self.patterns.find(&decoded.bytes, &mut scratch.found);
             for found in &mut scratch.found[first..] {
                 (found.start, found.end) = decoded.original(found.start, found.end);
             }
         }
+        scratch.exhausted = work.get() == 0;
         if !scratch.found.is_empty() {
             self.settle(text, scratch);
         }
@@ -83,6 +96,7 @@ impl Scanner {
         bytes: &[u8],
         walk: &Walk,
         field: Field,
+        work: &Cell<usize>,
         plainly: bool,
         depth: usize,
         found: &mut Vec<Found>,
@@ -98,11 +112,15 @@ impl Scanner {
             may: walk.may | named,
             disabled: self.disabled,
             truncated: self.truncated,
+            work,
         };
         let mut after = 0;
         let mut mail_taken = usize::MAX;
         for hit in &walk.hits {
             let (start, end) = (hit.start as usize, hit.end as usize);
+            if work.get() == 0 {
+                return;
+            }
             match self.lexicon.act(hit) {
                 Act::Name(alone) if start >= after => after = self.name(&text, start, end, alone, found),
                 Act::Hint | Act::Name(_) => {}
@@ -134,7 +152,7 @@ impl Scanner {
         if plainly {
             numbers::find(&text, &walk.runs, found);
             if depth > 0 {
-                self.spelled(bytes, &walk.runs, field, depth, found);
+                self.spelled(bytes, &walk.runs, field, work, depth, found);
             }
         }
     }
@@ -193,7 +211,15 @@ impl Scanner {
     }
 
     /// Text spelled in base64 or hexadecimal digits: if a rule claims anything in it, the whole run goes.
-    fn spelled(&self, bytes: &[u8], runs: &[Run], field: Field, depth: usize, found: &mut Vec<Found>) {
+    fn spelled(
+        &self,
+        bytes: &[u8],
+        runs: &[Run],
+        field: Field,
+        work: &Cell<usize>,
+        depth: usize,
+        found: &mut Vec<Found>,
+    ) {
         let mut done = 0;
         for run in runs.iter().filter(|r| (r.end - r.start) as usize >= SPELLED_BYTES) {
             let (start, end) = (run.start as usize, run.end as usize);
@@ -218,7 +244,7 @@ impl Scanner {
             done = end;
             let (mut walk, mut inner) = (Walk::default(), Vec::new());
             self.walk(&text, &mut walk, &mut Vec::new());
-            self.view(&text, &walk, field, true, depth - 1, &mut inner);
+            self.view(&text, &walk, field, work, true, depth - 1, &mut inner);
             if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
                 let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
                 found.push(Found { start, end: end + padding, rule: first.rule });
@@ -238,12 +264,18 @@ impl Scanner {
         if !scratch.placeholders.is_empty() {
             let spans = &scratch.placeholders;
             found.retain_mut(|f| {
-                for (start, end) in spans {
-                    if *start < f.end && *end > f.start {
-                        (f.start, f.end) = (f.start.min(*start), f.end.max(*end));
+                let first = spans.partition_point(|(_, end)| *end <= f.start);
+                let mut outside = f.start;
+                let mut only = true;
+                for (start, end) in &spans[first..] {
+                    if *start >= f.end {
+                        break;
                     }
+                    only &= !has_letters(text.as_bytes(), outside, *start);
+                    outside = *end;
+                    (f.start, f.end) = (f.start.min(*start), f.end.max(*end));
                 }
-                !only_placeholders(text.as_bytes(), f, spans)
+                !(only && outside > f.start && !has_letters(text.as_bytes(), outside, f.end))
             });
             found.sort_unstable_by_key(|f| (f.start, std::cmp::Reverse(f.end), precedence(f.rule)));
         }
@@ -270,9 +302,8 @@ fn precedence(rule: u16) -> u16 {
     if usize::from(rule) < BUILTINS.len() { rule + 0x8000 } else { rule }
 }
 
-fn only_placeholders(bytes: &[u8], found: &Found, spans: &[(usize, usize)]) -> bool {
-    let covered = |i: usize| spans.iter().any(|(s, e)| (*s..*e).contains(&i));
-    (found.start..found.end).all(|i| covered(i) || !(bytes[i].is_ascii_alphanumeric() || bytes[i] >= 0x80))
+fn has_letters(bytes: &[u8], start: usize, end: usize) -> bool {
+    bytes.get(start..end).is_some_and(|b| b.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80))
 }
 
 fn claim(text: &Text<'_>, start: usize, end: Option<(usize, Rule)>, found: &mut Vec<Found>) {

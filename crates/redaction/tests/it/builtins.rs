@@ -109,6 +109,18 @@ fn every_notation_of_pairs_is_read() {
 }
 
 #[test]
+fn every_number_of_a_list_is_taken() {
+    check(&[
+        ("07700900123 07700900456 07700900789", "{phone} {phone} {phone}"),
+        ("call 0116 496 0149, 0116 496 0150", "call {phone}, {phone}"),
+        ("+44 (0)20 7946 0123 +442079460124", "{phone} {phone}"),
+        ("002-36-5196 002-36-5197 002-36-5198", "{us_ssn} {us_ssn} {us_ssn}"),
+        ("4111 1111 1111 1111 5454 5454 5454 5454", "{card} {card}"),
+        ("a@b.example,c@d.example;e@f.example", "{email},{email};{email}"),
+    ]);
+}
+
+#[test]
 fn disguises_are_seen_through() {
     check(&[
         ("user=ann%2540example.org", "user={email}"),
