@@ -23,7 +23,7 @@ pub(super) fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError>
     for (i, field) in schema().fields().iter().enumerate() {
         let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(i)).collect();
         columns.push(match field.data_type() {
-            DataType::Dictionary(..) => gather_words(&parts, order.iter().copied())?,
+            DataType::Dictionary(..) => gather_words(&parts, &order)?,
             DataType::Map(entries, _) => gather_maps(&parts, &order, entries)?,
             _ => interleave(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &order)?,
         });
@@ -59,42 +59,56 @@ fn order(batches: &[RecordBatch]) -> Vec<(usize, usize)> {
     rows.into_iter().map(|(_, _, batch, row)| (batch, row)).collect()
 }
 
-/// The words at (part, row) of dictionaries.
-fn gather_words(
-    parts: &[&ArrayRef],
-    rows: impl ExactSizeIterator<Item = (usize, usize)>,
-) -> Result<ArrayRef, ArrowError> {
-    let parts: Vec<&DictionaryArray<UInt32Type>> = parts.iter().map(|part| part.as_dictionary()).collect();
-    let values: Vec<&dyn Array> = parts.iter().map(|part| part.values().as_ref()).collect();
-    let values = concat(&values)?;
-    let mut begins = 0;
-    let keys: Vec<(u32, &[u32], Option<&NullBuffer>)> = parts
-        .iter()
-        .map(|part| {
-            let begin = begins;
-            begins += part.values().len() as u32;
-            (begin, part.keys().values().as_ref(), part.nulls())
-        })
-        .collect();
-    let mut gathered = Vec::with_capacity(rows.len());
-    let nulls = if keys.iter().all(|(_, _, nulls)| nulls.is_none()) {
-        gathered.extend(rows.map(|(part, row)| keys[part].0 + keys[part].1[row]));
-        None
-    } else {
-        let mut valid = Vec::with_capacity(rows.len());
-        for (part, row) in rows {
-            let (begin, keys, nulls) = keys[part];
-            let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
-            valid.push(is_valid);
-            gathered.push(if is_valid { begin + keys[row] } else { 0 });
-        }
-        Some(NullBuffer::from(valid))
-    };
-    let keys = UInt32Array::new(ScalarBuffer::from(gathered), nulls);
-    Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+/// Dictionaries put one after another.
+struct Dictionaries<'a> {
+    values: ArrayRef,
+    /// Of each: where its values begin, its keys, its nulls.
+    parts: Vec<(u32, &'a [u32], Option<&'a NullBuffer>)>,
 }
 
-/// The maps at (part, row), whose entries are dictionaries.
+impl<'a> Dictionaries<'a> {
+    fn new(parts: impl Iterator<Item = &'a ArrayRef>) -> Result<Dictionaries<'a>, ArrowError> {
+        let parts: Vec<&DictionaryArray<UInt32Type>> = parts.map(AsArray::as_dictionary).collect();
+        let values: Vec<&dyn Array> = parts.iter().map(|part| part.values().as_ref()).collect();
+        let values = concat(&values)?;
+        let begins = parts.iter().scan(0, |end, part| {
+            let begin = *end;
+            *end += part.values().len() as u32;
+            Some(begin)
+        });
+        let parts = begins
+            .zip(parts.iter().copied())
+            .map(|(begin, part)| (begin, part.keys().values().as_ref(), part.nulls()))
+            .collect();
+        Ok(Dictionaries { values, parts })
+    }
+
+    fn finish(self, keys: Vec<u32>, nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
+        let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
+        Ok(Arc::new(DictionaryArray::try_new(keys, self.values)?))
+    }
+}
+
+/// The words at (part, row) of dictionaries.
+fn gather_words(parts: &[&ArrayRef], rows: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+    let words = Dictionaries::new(parts.iter().copied())?;
+    if words.parts.iter().all(|(_, _, nulls)| nulls.is_none()) {
+        let key = |&(part, row): &(usize, usize)| words.parts[part].0 + words.parts[part].1[row];
+        let keys = rows.iter().map(key).collect();
+        return words.finish(keys, None);
+    }
+    let mut keys = Vec::with_capacity(rows.len());
+    let mut valid = Vec::with_capacity(rows.len());
+    for &(part, row) in rows {
+        let (begin, part, nulls) = words.parts[part];
+        let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+        valid.push(is_valid);
+        keys.push(if is_valid { begin + part[row] } else { 0 });
+    }
+    words.finish(keys, Some(NullBuffer::from(valid)))
+}
+
+/// The maps at (part, row), whose entries are dictionaries without nulls.
 fn gather_maps(
     parts: &[&ArrayRef],
     rows: &[(usize, usize)],
@@ -103,20 +117,22 @@ fn gather_maps(
     let parts: Vec<&MapArray> = parts.iter().map(|part| part.as_map()).collect();
     let lengths = rows.iter().map(|&(part, row)| parts[part].value_length(row) as usize);
     let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
-    let mut places = Vec::with_capacity(offsets.last().copied().unwrap_or(0) as usize);
-    for &(part, row) in rows {
-        let offsets = parts[part].value_offsets();
-        places.extend((offsets[row]..offsets[row + 1]).map(|entry| (part as u32, entry as u32)));
-    }
+    let total = offsets.last().copied().unwrap_or(0) as usize;
     let gather = |column: fn(&MapArray) -> &ArrayRef| {
-        let columns: Vec<&ArrayRef> = parts.iter().map(|part| column(part)).collect();
-        gather_words(&columns, places.iter().map(|&(part, entry)| (part as usize, entry as usize)))
+        let words = Dictionaries::new(parts.iter().map(|part| column(part)))?;
+        let mut keys = Vec::with_capacity(total);
+        for &(part, row) in rows {
+            let offsets = parts[part].value_offsets();
+            let (begin, part, _) = words.parts[part];
+            keys.extend(part[offsets[row] as usize..offsets[row + 1] as usize].iter().map(|key| begin + key));
+        }
+        words.finish(keys, None)
     };
     let DataType::Struct(fields) = entries.data_type() else {
         return Err(ArrowError::SchemaError("entries of a map are pairs".into()));
     };
-    let pairs =
-        StructArray::try_new(fields.clone(), vec![gather(MapArray::keys)?, gather(MapArray::values)?], None)?;
+    let pairs = vec![gather(MapArray::keys)?, gather(MapArray::values)?];
+    let pairs = StructArray::try_new(fields.clone(), pairs, None)?;
     Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, pairs, None, false)?))
 }
 
