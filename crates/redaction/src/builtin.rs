@@ -95,8 +95,8 @@ rules! {
         ["authorization: Digest username=\"x\"", "Authorization: Negotiate YIIZ3u9="]
         ["authorization policy cart-allow applied", "authorization: -"]
     Password "password" "password" Secret
-        ["password=hunter2", "{\"db_passwd\":\"x y z\"}", "SET password = 'it''s'", "<Password>abc</Password>", "--password s3cret9"]
-        ["password reset email queued", "KeyError: 'password' not in payload", "password=", "password: null"]
+        ["password=hunter2", "{\"db_passwd\":\"x y z\"}", "SET password = 'it''s'", "<Password>abc</Password>", "--password s3cret9", "AUTH s3cr3tP4ss"]
+        ["password reset email queued", "KeyError: 'password' not in payload", "password=", "password: null", "AUTH failed"]
     CardCode "card_code" "card_code" Secret
         ["cvv=123", "\"cvc\": \"0421\""] ["cvv=missing"]
     AccessToken "token" "token" Secret
@@ -158,14 +158,14 @@ rules! {
         ["created_at=1940-06-23", "dob missing"]
     Geo "location" "location" Personal
         ["lat_lng=51.507351,-0.127758", "latitude: 51.50735"] ["ratio 51.507351", "lat=12.5ms"]
-    Postcode "postcode" "postcode" Personal
-        ["postcode=AB1 1AH", "SW1A 1AA", "?zip=90210-1234", "/addresses/EH12%209DN"]
-        ["p99 5ms", "postcode lookup returned 50852 candidates", "E12 3PX4"]
     StreetAddress "street_address" "street_address" Personal
         ["address_line_1=16 Joyce Harbor", "\"line_1\":\"Flat 2, Stone Oval\"", "deliver to 97 Murray Parkways, N97 0DZ"]
         ["remote_address=10.0.0.1", "deliver to queue 7", "address in use"]
+    Postcode "postcode" "postcode" Personal
+        ["postcode=AB1 1AH", "SW1A 1AA", "?zip=90210-1234", "/addresses/EH12%209DN"]
+        ["p99 5ms", "postcode lookup returned 50852 candidates", "E12 3PX4"]
     Name "person_name" "person_name" Personal
-        ["full_name=Ann Example", "?name=Amelia%20Abernathy&x=1", "\"surname\":\"O'Malley\"", "Alison McDonald <a@example.org>"]
+        ["full_name=Ann Example", "{\"login\":\"jdoe\",\"name\":\"Jane Doe\"}", "?name=Amelia%20Abernathy&x=1", "\"surname\":\"O'Malley\"", "Alison McDonald <a@example.org>"]
         ["service.name=cart", "name=cart-v1", "full_name is required"]
     Username "username" "username" Personal
         ["username=wsmith75", "\"login\":\"ann.b\"", "enduser.id: kharris"]

@@ -25,6 +25,8 @@ pub(crate) enum Act {
     Basic,
     /// `VALUES`.
     Insert,
+    /// `AUTH`, as in Redis.
+    Auth,
 }
 
 struct Word {
@@ -156,9 +158,13 @@ impl Lexicon {
             dotted: Vec::new(),
         };
         // First, because a word keeps the act it was added with.
-        for (text, act) in
-            [("begin", Act::Pem), ("bearer", Act::Bearer), ("basic", Act::Basic), ("values", Act::Insert)]
-        {
+        for (text, act) in [
+            ("begin", Act::Pem),
+            ("bearer", Act::Bearer),
+            ("basic", Act::Basic),
+            ("values", Act::Insert),
+            ("auth", Act::Auth),
+        ] {
             lexicon.add(text, act, 0, 0);
         }
         for (word, hints, may) in keys.words() {

@@ -16,7 +16,9 @@ use crate::{telephones, tokens};
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let (mut floor, mut colons) = (0, 0);
     for run in runs.iter().filter(|r| r.digits > 0) {
-        let number = Number { start: run.start as usize, end: run.end as usize, digits: run.digits as usize };
+        // `-0.1278`: the sign is not part of the number's form.
+        let start = run.start as usize + usize::from(text.bytes[run.start as usize] == b'-');
+        let number = Number { start, end: run.end as usize, digits: run.digits as usize };
         if number.start < floor {
             continue;
         }

@@ -48,7 +48,7 @@ pub(crate) fn find(
             // Names in the cookies speak for themselves.
             return None;
         }
-        _ => judge(bytes, value, meaning, &bytes[start..end])?,
+        _ => judge(bytes, value, meaning, &bytes[start..end], text.may & PERSONAL != 0)?,
     };
     found.push(Found { start: from, end: to, rule: meaning.rule });
     Some(to)
@@ -61,11 +61,28 @@ pub(crate) fn whole(value: &[u8], meaning: Meaning) -> Option<(usize, usize)> {
         Shape::BareName => None,
         Shape::Cookie => (!words::is_nothing(value)).then_some((0, value.len())),
         Shape::Ruled => ruled(value, whole, meaning.rule),
-        _ => judge(value, whole, meaning, b""),
+        _ => judge(value, whole, meaning, b"", false),
     }
 }
 
-fn judge(bytes: &[u8], value: Value, meaning: Meaning, name: &[u8]) -> Option<(usize, usize)> {
+/// Words for these say that a text is about a person.
+const PERSONAL: u64 = Rule::Email.bit()
+    | Rule::Phone.bit()
+    | Rule::Username.bit()
+    | Rule::DateOfBirth.bit()
+    | Rule::StreetAddress.bit()
+    | Rule::Postcode.bit()
+    | Rule::Nhs.bit()
+    | Rule::Nino.bit();
+
+/// `personal`: whether the text is about a person.
+fn judge(
+    bytes: &[u8],
+    value: Value,
+    meaning: Meaning,
+    name: &[u8],
+    personal: bool,
+) -> Option<(usize, usize)> {
     let Value { start, end, link, delimited, .. } = value;
     let inside = &bytes[start..end];
     match meaning.shape {
@@ -86,7 +103,9 @@ fn judge(bytes: &[u8], value: Value, meaning: Meaning, name: &[u8]) -> Option<(u
         }
         Shape::BareName => {
             let plain = decode::plain(inside);
-            (value.in_query && words::is_full_name(&plain)).then_some((start, end))
+            // A thing has a name as well; beside an address or a telephone number it is a person's.
+            let believed = value.in_query || link == Link::Colon && delimited && personal;
+            (believed && words::is_full_name(&plain)).then_some((start, end))
         }
         Shape::Cookie | Shape::Ruled => None,
     }

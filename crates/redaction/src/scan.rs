@@ -64,12 +64,12 @@ impl Scanner {
         }
         self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
         let decoded = if scratch.walk.encoded { Decoded::of(bytes) } else { None };
-        self.view(bytes, &scratch.walk, field, &work, decoded.is_none(), DEPTH, &mut scratch.found);
+        self.view(bytes, &scratch.walk, field, &work, decoded.is_none().then_some(DEPTH), &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
             let first = scratch.found.len();
             self.walk(&decoded.bytes, &mut scratch.inner_walk, &mut scratch.placeholders);
-            self.view(&decoded.bytes, &scratch.inner_walk, field, &work, true, DEPTH, &mut scratch.found);
+            self.view(&decoded.bytes, &scratch.inner_walk, field, &work, Some(DEPTH), &mut scratch.found);
             self.patterns.find(&decoded.bytes, &mut scratch.found);
             for found in &mut scratch.found[first..] {
                 (found.start, found.end) = decoded.original(found.start, found.end);
@@ -90,15 +90,15 @@ impl Scanner {
         }
     }
 
-    /// Looks at one reading of the text. `plainly`: nothing hides numbers, so they are looked for here.
+    /// Looks at one reading of the text. `numbers`: nothing hides numbers, so they are
+    /// looked for here, and text in base64 inside base64 so deep.
     fn view(
         &self,
         bytes: &[u8],
         walk: &Walk,
         field: Field,
         work: &Cell<usize>,
-        plainly: bool,
-        depth: usize,
+        numbers: Option<usize>,
         found: &mut Vec<Found>,
     ) {
         let named = field.meaning.filter(|m| m.is_built_in()).map_or(0, |m| 1 << m.rule);
@@ -121,26 +121,34 @@ impl Scanner {
             if work.get() == 0 {
                 return;
             }
-            match self.lexicon.act(hit) {
-                Act::Name(alone) if start >= after => after = self.name(&text, start, end, alone, found),
+            let act = self.lexicon.act(hit);
+            let alone = if let Act::Name(alone) = act { alone } else { None };
+            // Words that do something may be part of a name as well: `basic_auth=`.
+            let names = matches!(act, Act::Name(_)) || hit.may != 0 && act != Act::Hint;
+            if names && start >= after {
+                after = self.name(&text, start, end, alone, found);
+            }
+            match act {
                 Act::Hint | Act::Name(_) => {}
-                Act::Mail if start != mail_taken => network::email(&text, start, found),
-                Act::Mail => {}
+                Act::Mail if start == mail_taken => {}
+                Act::Mail => network::email(&text, start, found),
                 Act::Scheme => {
                     claim(&text, text.name_start(start), tokens::webhook(bytes, start), found);
                     mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken);
                 }
-                Act::Pem => claim(
-                    &text,
-                    start.saturating_sub(5),
-                    pem(bytes, start).map(|end| (end, Rule::PrivateKey)),
-                    found,
-                ),
+                Act::Insert => pairs::insert(&text, start, found),
+                Act::Pem => {
+                    let key = pem(bytes, start).map(|end| (end, Rule::PrivateKey));
+                    claim(&text, start.saturating_sub(5), key, found);
+                }
                 Act::Bearer => {
                     claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found);
                 }
                 Act::Basic => claim(&text, end + 1, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
-                Act::Insert => pairs::insert(&text, start, found),
+                Act::Auth => {
+                    let password = redis_auth(bytes, start, end).map(|end| (end, Rule::Password));
+                    claim(&text, end + 1, password, found);
+                }
             }
         }
         for (start, index) in &walk.tokens {
@@ -149,7 +157,7 @@ impl Scanner {
         for start in &walk.jwts {
             claim(&text, *start as usize, jwt(bytes, *start as usize).map(|end| (end, Rule::Jwt)), found);
         }
-        if plainly {
+        if let Some(depth) = numbers {
             numbers::find(&text, &walk.runs, found);
             if depth > 0 {
                 self.spelled(bytes, &walk.runs, field, work, depth, found);
@@ -244,7 +252,7 @@ impl Scanner {
             done = end;
             let (mut walk, mut inner) = (Walk::default(), Vec::new());
             self.walk(&text, &mut walk, &mut Vec::new());
-            self.view(&text, &walk, field, work, true, depth - 1, &mut inner);
+            self.view(&text, &walk, field, work, Some(depth - 1), &mut inner);
             if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
                 let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
                 found.push(Found { start, end: end + padding, rule: first.rule });
@@ -380,6 +388,20 @@ fn basic(bytes: &[u8], word: usize) -> Option<usize> {
     let text = decode::spelled_text(value);
     let pair = text.is_some_and(|t| t.contains(&b':'));
     (length >= 6 && (pair || padding > 0 && length >= 8)).then_some(start + length + padding)
+}
+
+/// Where the password ends of Redis' `AUTH [user] password`: the command begins the text or a line, and has one
+/// or two words. The user's name goes too.
+fn redis_auth(bytes: &[u8], start: usize, word: usize) -> Option<usize> {
+    let begins = start == 0 || matches!(bytes[start - 1], b'\n' | b'"' | b'\'');
+    if !begins || &bytes[start..word] != b"AUTH" || bytes.get(word) != Some(&b' ') {
+        return None;
+    }
+    let rest = &bytes[word + 1..];
+    let line = rest.iter().take_while(|b| !matches!(b, b'\r' | b'\n' | b'"' | b'\'')).count();
+    let words = rest[..line].split(|b| *b == b' ').filter(|w| !w.is_empty()).count();
+    let telling = rest[..line].iter().any(u8::is_ascii_digit);
+    ((1..=2).contains(&words) && telling).then_some(word + 1 + line)
 }
 
 fn after_space(bytes: &[u8], at: usize) -> Option<usize> {

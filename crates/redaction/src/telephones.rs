@@ -21,6 +21,8 @@ pub(crate) fn find(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     }
     let spelled = Spelled::read(bytes, groups.start);
     let (end, kind) = spelled.judge(bytes, |number| judge(number, plus, groups.groups > 1))?;
+    // `(0116) 496 0149`, but not `(phone)=(07700900123)`.
+    let bracket = bracket && bytes[start..end].contains(&b')');
     start -= usize::from(plus || bracket);
     if plus && start > 0 && bytes[start - 1].is_ascii_alphanumeric() {
         return None;

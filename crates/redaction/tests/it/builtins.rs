@@ -104,6 +104,7 @@ fn every_notation_of_pairs_is_read() {
             "action=save&api_key=9QACeBUci9NGW2rxf0jzWJriyiEgVsjQ&submit=1",
             "action=save&api_key={api_key}&submit=1",
         ),
+        ("basic_auth=dXNlcjpodW50ZXIy ok", "basic_auth={credentials} ok"),
         ("dob is 20/06/1940, retrying in 651ms", "dob is {date_of_birth}, retrying in 651ms"),
     ]);
 }
@@ -116,6 +117,8 @@ fn every_number_of_a_list_is_taken() {
         ("+44 (0)20 7946 0123 +442079460124", "{phone} {phone}"),
         ("002-36-5196 002-36-5197 002-36-5198", "{us_ssn} {us_ssn} {us_ssn}"),
         ("4111 1111 1111 1111 5454 5454 5454 5454", "{card} {card}"),
+        ("Key (phone)=(07700900123) exists", "Key (phone)=({phone}) exists"),
+        ("lat=51.5074&lon=-0.1278", "lat={location}&lon={location}"),
         ("a@b.example,c@d.example;e@f.example", "{email},{email};{email}"),
     ]);
 }
