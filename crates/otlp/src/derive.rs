@@ -143,7 +143,7 @@ impl Derived {
         let (held, of_a_proxy, arena) =
             (self.held_places(record), self.side.is_some(), record.arena.as_str());
         record.attributes.iter().enumerate().filter_map(move |(place, attribute)| {
-            let is_held = place < 128 && held >> place & 1 == 1;
+            let is_held = place < 64 && held >> place & 1 == 1;
             let value = attribute.value.get(arena);
             let says_nothing = of_a_proxy && value == "-";
             if is_held || says_nothing {
@@ -154,12 +154,12 @@ impl Derived {
         })
     }
 
-    /// Places of the attributes that are held by a column whole, as bits. An attribute beyond the 128th is
+    /// Places of the attributes that are held by a column whole, as bits. An attribute beyond the 64th is
     /// kept even if one is.
-    fn held_places(&self, record: &Record<'_>) -> u128 {
-        let (mut roles, mut places) = (self.held, 0);
+    fn held_places(&self, record: &Record<'_>) -> u64 {
+        let (mut roles, mut places) = (self.held, 0_u64);
         while roles != 0 {
-            if let Some(place @ ..128) = record.place(roles.trailing_zeros() as usize) {
+            if let Some(place @ ..64) = record.place(roles.trailing_zeros() as usize) {
                 places |= 1 << place;
             }
             roles &= roles - 1;
