@@ -48,20 +48,41 @@ def telemetry_arrived(truth, counts):
     sent = truth["sent"]
     for pair, expected in sorted(sent.items()):
         source, destination = pair.split(" -> ")
-        for signal, what in (("span_client", "client spans"), ("log_client", "client-side access logs")):
-            if signal == "span_client" or source != "bank/pay":
-                equal(f"every call {pair} arrived in {what}", counts.get((signal, source, destination), 0), expected)
+        if source != "bank/pay":
+            seen = counts.get(("log_client", source, destination), 0)
+            equal(f"every call {pair} arrived in client-side access logs", seen, expected)
+        nearly(f"calls {pair} arrived in client spans", counts.get(("span_client", source, destination), 0), expected)
     # A certificate that is refused ends a connection before there is a request, so the server's side
     # counts requests only on the pairs whose certificates were never touched.
     for pair in ("shop/orders -> bank/pay", "ops/report -> bank/pay", "ops/report -> shop/orders"):
         source, destination = pair.split(" -> ")
-        for signal, what in (("log_server", "server-side access logs"), ("span_server", "server spans")):
-            equal(f"every call {pair} arrived in {what}", counts.get((signal, source, destination), 0), sent[pair])
+        seen = counts.get(("log_server", source, destination), 0)
+        equal(f"every call {pair} arrived in server-side access logs", seen, sent[pair])
+        # A server span knows its caller only once the caller's span of the same call has been seen.
+        joined = counts.get(("span_server", source, destination), 0)
+        check(f"server spans of {pair} are joined, and never one too many", 0 < joined <= sent[pair], str(joined))
+    arrived = sum(n for (signal, _, destination), n in counts.items() if (signal, destination) == ("span_server", "bank/pay"))
+    nearly(
+        "server spans of bank/pay arrived, with or without their caller",
+        arrived,
+        sent["shop/orders -> bank/pay"] + sent["ops/report -> bank/pay"],
+    )
+
+
+def nearly(sentence, seen, expected):
+    """Envoy's tracer keeps spans in memory and does not send again: a few of thousands never leave it.
+    That lapwing loses none that reach it is what metrics_agree checks."""
+    check(f"{sentence}, but for what Envoy's tracer drops", 0.995 * expected <= seen <= expected, f"{seen} of {expected}")
 
 
 def pairs_are_right(truth, counts):
     expected = {tuple(pair.split(" -> ")) for pair in truth["sent"]}
-    strange = {key: n for key, n in counts.items() if key[1:] not in expected}
+    services = {service for pair in expected for service in pair}
+    strange = {
+        key: n
+        for key, n in counts.items()
+        if key[1:] not in expected and not (key[0] == "span_server" and key[1] is None and key[2] in services)
+    }
     check("no call was given to a pair that does not exist", not strange, str(strange))
 
 
@@ -102,6 +123,7 @@ def metrics_agree(metrics, counts):
         accepted = outputs.metric_sum(metrics, "lapwing_receiver_accepted_calls_total", signal=signal)
         equal(f"lapwing's metrics count the {signal} calls of the archive", accepted, archived)
     equal("no request was refused", outputs.metric_sum(metrics, "lapwing_receiver_refused_requests_total"), 0)
+    equal("nothing was left out of a request", outputs.metric_sum(metrics, "lapwing_receiver_rejected_items_total"), 0)
     for transport in ("grpc", "http"):
         requests = outputs.metric_sum(metrics, "lapwing_receiver_requests_total", transport=transport)
         check(f"requests came over {transport}", requests > 0)

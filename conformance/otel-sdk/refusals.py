@@ -89,7 +89,7 @@ def busy(grpc_port, http, out):
             if status != 200 and seen["http"] is None:
                 seen["http"] = (status, headers.get("retry-after"))
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         pressing = [pool.submit(press) for press in [press_grpc] * 4 + [press_http] * 4]
         stop.wait(4)
         stop.set()
