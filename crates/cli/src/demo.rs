@@ -68,6 +68,8 @@ fn demo_settings(data_dir: &Path, inventory: &Path) -> Result<Settings, Failure>
         ("inventory.file", inventory.display().to_string()),
         ("receivers.otlp.protocols.grpc.endpoint", "127.0.0.1:0".into()),
         ("receivers.otlp.protocols.http", "null".into()),
+        // The cluster of the recorded proxies that send no resource and so do not name it.
+        ("receivers.otlp.default_cluster", "cluster-lon-1".into()),
         ("extensions.health_check", "null".into()),
         ("service.telemetry.metrics", "null".into()),
         ("service.shutdown_timeout", "5m".into()),

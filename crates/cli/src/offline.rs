@@ -62,7 +62,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
                 .with_context(|| format!("--until `{text}` is not an RFC 3339 time"))
         })
         .transpose()?;
-    let fitter = Fitter::new(FitOptions::named(&args.name, settings.detection.window))?;
+    let fitter = Fitter::new(FitOptions::named(&args.name, settings.detection.feature_window()))?;
     let mut collector = Collector { fitter, until, bar: progress_bar("collecting") };
     run_replay(&settings, &args.input.input, None, &mut collector).map_err(anyhow::Error::msg)?;
     collector.bar.finish_and_clear();

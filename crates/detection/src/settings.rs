@@ -54,6 +54,12 @@ impl Settings {
         format!("lapwing {} settings {hash:016x}", env!("CARGO_PKG_VERSION"))
     }
 
+    /// How long the windows of [`crate::FeatureRow`] are: ten minutes, in whole base windows.
+    pub fn feature_window(&self) -> Duration {
+        let grid = crate::grid::Grid::new(self);
+        Duration::from_micros(grid.lengths[crate::grid::TENS].unsigned_abs())
+    }
+
     /// The tail probability below which one of `tests_per_day` tests of a pair is unusual.
     pub(crate) fn tail(&self, tests_per_day: f64) -> f64 {
         let budget = self.false_findings_per_day.clamp(1e-6, 1e6) / 100.0;

@@ -50,9 +50,10 @@ pub async fn detect(
         }
         beat.publish(DetectSnapshot::of(&engines));
         if unsaved >= SAVE_CALLS || (unsaved > 0 && saved_at.elapsed() >= memory.every) {
-            save(&mut log, &engines, &memory).await?;
+            if save(&mut log, &engines, &memory).await? {
+                unsaved = 0;
+            }
             saved_at = Instant::now();
-            unsaved = 0;
         }
     }
     if unsaved > 0 {
@@ -76,13 +77,22 @@ fn apply(engines: &mut Engines, event: LogEvent, findings: &mut Vec<Finding>) ->
     }
 }
 
-async fn save(log: &mut impl LogReader, engines: &Engines, memory: &Memory) -> Result<(), StageError> {
-    state::save(&memory.file, &engines.save()).map_err(|e| StageError::new("detect", &e))?;
+/// Returns whether the state is saved; it is not while the disk is full.
+async fn save(log: &mut impl LogReader, engines: &Engines, memory: &Memory) -> Result<bool, StageError> {
+    match state::save(&memory.file, &engines.save()) {
+        Ok(()) => {}
+        Err(error) if error.is_busy() => {
+            // The log keeps what the state does not include; the next interval tries again.
+            tracing::error!(%error, "no room to save the state; trying again at the next interval");
+            return Ok(false);
+        }
+        Err(error) => return Err(StageError::new("detect", &error)),
+    }
     if let Some(offset) = engines.offset() {
         // The journal counts offsets over all partitions, so one position speaks for all.
         let position = Position { partition: Partition(0), offset };
         log.commit(&[position]).await.map_err(|e| StageError::new("detect", &e))?;
     }
     tracing::debug!(file = %memory.file.display(), "saved state");
-    Ok(())
+    Ok(true)
 }

@@ -84,6 +84,22 @@ impl Gauges {
         for (consumer, lag) in &journal.lag_frames {
             page.value("journal_lag_frames", &[("consumer", consumer)], *lag as f64);
         }
+        page.gauge(
+            "journal_unread_seconds",
+            "At most how long ago the oldest call arrived that a reader has not been handed.",
+        );
+        page.gauge("journal_unread_bytes", "Bytes of frames that a reader has not been handed.");
+        page.counter(
+            "journal_missing_frames",
+            "Frames that a reader should have been handed and that were not there.",
+        );
+        for (consumer, stats) in &journal.consumers {
+            let label = [("consumer", consumer.as_str())];
+            let age = stats.unread_since.map_or(0.0, |since| (self.clock)().since(since).as_secs_f64());
+            page.value("journal_unread_seconds", &label, age);
+            page.value("journal_unread_bytes", &label, stats.unread_bytes as f64);
+            page.value("journal_missing_frames_total", &label, stats.missing_frames as f64);
+        }
         let latest = self.detect.borrow().engines.latest.0;
         let behind = if latest == 0 { 0.0 } else { ((self.clock)().0 - latest).max(0) as f64 / 1e6 };
         page.one("detect_behind_seconds", "gauge", "Time since the arrival of the last call that detect has seen, or since the log was last said to be quiet.", behind);

@@ -311,7 +311,7 @@ mirror! {
         enabled: bool = true,
         /// Directory; `archive` below `data_dir` if not given.
         directory: Option<String> = None,
-        /// Calls held in memory before a file is written; the file takes about a tenth.
+        /// Calls held in memory before a file is written: about the size of the file.
         buffer_size: Size = Size::mib(96),
         /// Time after which a file is closed whatever its size.
         roll_interval: Span = Span::seconds(300),
