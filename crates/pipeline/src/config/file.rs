@@ -151,13 +151,13 @@ mirror! {
     /// The log between receive and the readers: a journal on the local disk.
     Log {
         /// Independent, ordered parts; a pair's calls all lie in one.
-        partitions: u16 = 4,
+        partitions: u16 = 1,
         /// Most bytes the journal may hold; when readers are this far behind, senders are told to wait.
         disk_budget: Size = Size(1 << 30),
         /// Size at which a new file is begun.
         segment_size: Size = Size::mib(64),
         /// Requests are gathered this long, so that one disk sync serves many.
-        gather: Span = Span(std::time::Duration::from_millis(10)),
+        gather: Span = Span(std::time::Duration::from_millis(2)),
         /// Bytes of requests after which a group is appended without waiting longer.
         gather_size: Size = Size::mib(2),
     }
