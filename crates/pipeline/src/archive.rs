@@ -17,6 +17,8 @@ pub struct ArchivePlan {
     pub directory: PathBuf,
     /// Time after which a file is closed whatever its size.
     pub roll: Duration,
+    /// Calls after which a file is closed whatever its size: the journal cannot free what no closed file holds.
+    pub calls: usize,
     /// What is kept.
     pub retention: RetentionPolicy,
     /// Time between two checks of what is kept.
@@ -41,6 +43,7 @@ pub async fn archive(
     let mut snapshot = ArchiveSnapshot::default();
     let mut unclosed: Option<Position> = None;
     let mut opened_at = Instant::now();
+    let mut waiting = 0;
     let mut checked_at: Option<Instant> = None;
     loop {
         let event = log.next().await.map_err(|e| StageError::new("archive", &e))?;
@@ -53,13 +56,15 @@ pub async fn archive(
             }
             patiently(&mut files, &mut snapshot, &beat, |files| files.append(position, &calls)).await?;
             unclosed = Some(position);
+            waiting += calls.len();
         }
         if let Some(position) = unclosed
-            && (ended || files.is_due() || opened_at.elapsed() >= plan.roll)
+            && (ended || files.is_due() || waiting >= plan.calls || opened_at.elapsed() >= plan.roll)
         {
             let closed = patiently(&mut files, &mut snapshot, &beat, Archive::close_files).await?;
             log.commit(&[position]).await.map_err(|e| StageError::new("archive", &e))?;
             unclosed = None;
+            waiting = 0;
             for file in &closed {
                 snapshot.rows += file.rows;
                 snapshot.bytes += file.bytes;

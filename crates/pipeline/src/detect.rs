@@ -18,11 +18,9 @@ pub struct Memory {
     pub file: PathBuf,
     /// Time between two saves.
     pub every: Duration,
+    /// Calls after which the state is saved whatever the time: the journal cannot free what is not committed.
+    pub calls: usize,
 }
-
-/// Calls after which the state is saved whatever the time: the journal cannot free what is not committed, and
-/// at full speed it would fill within seconds. About 150 MB of journal.
-const SAVE_CALLS: usize = 400_000;
 
 /// Runs until the log ends. The calling thread must be detect's own.
 ///
@@ -49,7 +47,7 @@ pub async fn detect(
             findings.clear();
         }
         beat.publish(DetectSnapshot::of(&engines));
-        if unsaved >= SAVE_CALLS || (unsaved > 0 && saved_at.elapsed() >= memory.every) {
+        if unsaved >= memory.calls || (unsaved > 0 && saved_at.elapsed() >= memory.every) {
             if save(&mut log, &engines, &memory).await? {
                 unsaved = 0;
             }

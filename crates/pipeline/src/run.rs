@@ -90,6 +90,7 @@ impl Pipeline {
             let plan = ArchivePlan {
                 directory: archive_settings.dir.clone(),
                 roll: settings.roll_interval,
+                calls: journal_calls(&settings, 4),
                 retention: settings.retention,
                 check: settings.retention_interval,
             };
@@ -103,7 +104,11 @@ impl Pipeline {
         if let Some(after) = engines.offset() {
             reader.resume_after(Some(after)).map_err(broken)?;
         }
-        let memory = Memory { file: settings.state_file(), every: settings.save_interval };
+        let memory = Memory {
+            file: settings.state_file(),
+            every: settings.save_interval,
+            calls: journal_calls(&settings, 8),
+        };
         let (beat, seen) = Beat::new();
         gauges.detect = seen;
         stages.push(stage("detect", detect(reader, engines, outbox, memory, beat))?);
@@ -341,8 +346,15 @@ fn topic_settings(kafka: &KafkaExporter) -> FindingsTopicSettings {
         tls,
         sasl,
         delivery_timeout: kafka.delivery_timeout.0,
+        // The door opens after this at the latest, whether or not a broker answers: findings wait in the spool.
+        metadata_timeout: Duration::from_secs(3),
         ..FindingsTopicSettings::new("kafka", kafka.brokers.clone(), kafka.topic.clone())
     }
+}
+
+/// How many calls fill one of `parts` parts of the journal, at about 400 bytes a call.
+fn journal_calls(settings: &Settings, parts: u64) -> usize {
+    (settings.journal.disk_budget_bytes / parts / 400).max(10_000) as usize
 }
 
 fn modified(path: Option<&PathBuf>) -> Option<std::time::SystemTime> {
