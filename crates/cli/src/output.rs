@@ -22,7 +22,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let is_number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let is_number = |cell: &str| cell.chars().all(|c| c.is_ascii_digit() || " .-".contains(c));
     let mut text = String::new();
     for (i, row) in rows.iter().enumerate() {
         let cells = row.iter().enumerate().map(|(column, cell)| {

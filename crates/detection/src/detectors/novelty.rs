@@ -55,9 +55,10 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
         high: Some(0.0),
         unit: crate::grid::per("calls", case.length()),
         explanation: format!(
-            "{} called {} {calls} times, which it has not done {since}; watched for {:.0} h{}{}",
+            "{} called {} {}, which it has not done {since}; watched for {:.0} h{}{}",
             case.pair.source,
             case.pair.destination,
+            if calls == 1 { "once".to_owned() } else { format!("{calls} times") },
             case.watched_hours,
             if crosses { ", and it crosses namespaces" } else { "" },
             if denied { ", and a policy denied it" } else { "" },

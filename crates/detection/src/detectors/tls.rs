@@ -47,7 +47,8 @@ fn stranger(case: &Case<'_>) -> Option<Claim> {
     let strange = |identity: u64| state.is_strange(identity);
     let n = case.counts.identities.iter().filter(|(id, _)| strange(*id)).map(|(_, n)| u64::from(*n)).max()?;
     let text = format!(
-        "{n} calls by an identity that none of the {} calls before had, {}",
+        "{n} call{} by an identity that none of the {} calls before had, {}",
+        if n == 1 { "" } else { "s" },
         state.encrypted,
         state.history()
     );
