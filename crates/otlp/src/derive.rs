@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lapwing_telemetry::{Call, EventTime, Key, Outcome, Signal};
+use lapwing_telemetry::{Call, Entry, EventTime, Key, Outcome, Signal};
 
 use crate::attributes::Role;
 use crate::context::Resource;
@@ -139,7 +139,7 @@ impl Derived {
         &self,
         record: &'r Record<'_>,
         names: &'r NameTable,
-    ) -> impl Iterator<Item = (Key<'r>, &'r str)> {
+    ) -> impl Iterator<Item = Entry<'r>> {
         let (held, of_a_proxy, arena) =
             (self.held_places(record), self.side.is_some(), record.arena.as_str());
         record.attributes.iter().enumerate().filter_map(move |(place, attribute)| {
@@ -150,7 +150,7 @@ impl Derived {
                 return None;
             }
             let key = names.get(attribute.id).map_or_else(|| Key::Text(attribute.key.get(arena)), Key::Known);
-            Some((key, value))
+            Some(Entry { key, value, known_as: attribute.known_as })
         })
     }
 

@@ -6,7 +6,7 @@ use crate::attributes::Role;
 use crate::context::Scope;
 use crate::decode::Batch;
 use crate::record::Record;
-use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, STRING_VALUE, Shape, Text};
+use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, Shape, Text};
 use crate::wire::{BYTES, FIXED32, FIXED64, Fault, Reader, Room, VARINT, key, known};
 
 /// Hands each element of a group's list (field 2) to `visit`; the group was checked before.
@@ -97,32 +97,6 @@ fn context_attribute<'a>(
     let (name, text) = (cut(Text::Plain(name), "", batch), cut(text, &record.arena, batch));
     record.push(name, text, Role::Other);
     Ok(())
-}
-
-/// The name and text of a `KeyValue` in the form that every encoder writes a string: name, then value,
-/// nothing else. `None` if it has another form, which may still be right.
-#[inline]
-pub(crate) fn plain_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, rest) = delimited(bytes, PAIR_KEY)?;
-    let (value, end) = delimited(rest, PAIR_VALUE)?;
-    let (text, end_of_value) = delimited(value, STRING_VALUE)?;
-    (end.is_empty() && end_of_value.is_empty()).then_some((name, text))
-}
-
-/// The content of the length-delimited field that `bytes` begin with, and what follows it; `None` if they do
-/// not begin with this one-byte key and a length of one or two bytes.
-#[inline]
-fn delimited(bytes: &[u8], key: u32) -> Option<(&[u8], &[u8])> {
-    let (&[first, low], rest) = bytes.split_first_chunk()?;
-    if u32::from(first) != key {
-        return None;
-    }
-    if low < 0x80 {
-        return rest.split_at_checked(usize::from(low));
-    }
-    let (&high, rest) = rest.split_first()?;
-    let length = usize::from(low & 0x7f) | usize::from(high) << 7;
-    if high < 0x80 { rest.split_at_checked(length) } else { None }
 }
 
 /// Reads a `KeyValue`.

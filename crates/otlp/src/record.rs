@@ -10,6 +10,8 @@ pub(crate) struct Attribute<'a> {
     pub(crate) key: Text<'a>,
     pub(crate) value: Text<'a>,
     pub(crate) id: NameId,
+    /// See [`lapwing_telemetry::Entry`].
+    pub(crate) known_as: u64,
 }
 
 /// Whether a record is a span, and of which kind, or a log record.
@@ -73,12 +75,19 @@ impl<'a> Record<'a> {
     }
 
     pub(crate) fn push(&mut self, key: Text<'a>, value: Text<'a>, role: Role) {
-        self.push_named(key, value, role, NameId::NONE);
+        self.push_named(key, value, role, NameId::NONE, 0);
     }
 
     #[inline]
-    pub(crate) fn push_named(&mut self, key: Text<'a>, value: Text<'a>, role: Role, id: NameId) {
-        self.attributes.push(Attribute { key, value, id });
+    pub(crate) fn push_named(
+        &mut self,
+        key: Text<'a>,
+        value: Text<'a>,
+        role: Role,
+        id: NameId,
+        known_as: u64,
+    ) {
+        self.attributes.push(Attribute { key, value, id, known_as });
         let place = &mut self.places[role as usize];
         if *place == 0 {
             // Beyond 65 535 attributes (the limit is far lower) a role is not found any more.

@@ -11,7 +11,7 @@ use crate::access_log;
 use crate::attributes::{Role, role_of};
 use crate::context::Resource;
 use crate::decode::{Batch, Payload, has_access_log_attributes};
-use crate::known_names::{NameId, Names};
+use crate::known_names::Names;
 use crate::messages::*;
 use crate::record::{Kind, Record};
 use crate::value::{self, Shape, Text};
@@ -59,14 +59,13 @@ struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    /// Tries the rest of `span` from `field`, once for each span.
+    /// Tries the rest of a span, once for each.
     #[inline]
-    fn reach(&mut self, field: &'a [u8], span: &'a [u8]) {
+    fn reach(&mut self, rest: &'a [u8]) {
         if self.is_tried {
             return;
         }
         self.is_tried = true;
-        let rest = &span[field.as_ptr().addr() - span.as_ptr().addr()..];
         let rest = match rest {
             [rest @ .., 0x85, 0x01, _, _, _, _] => rest,
             rest => rest,
@@ -166,7 +165,9 @@ impl<'a> Walk<'a, '_, '_> {
         let (mut name, mut trace_state, mut message) = ("", "", "");
         let (mut events, mut links, mut dropped) = (0, 0, [0_u64; 3]);
         let mut reader = Reader::new(bytes);
-        while let Some(field) = reader.key()? {
+        loop {
+            self.string_attributes(&mut reader, SPAN_ATTRIBUTE)?;
+            let Some(field) = reader.key()? else { break };
             match field {
                 SPAN_TRACE_ID => self.record.trace_id = reader.bytes()?,
                 SPAN_ID => self.record.span_id = reader.bytes()?,
@@ -178,9 +179,7 @@ impl<'a> Walk<'a, '_, '_> {
                 SPAN_END => self.record.end_ns = reader.fixed64()?,
                 SPAN_ATTRIBUTE => {
                     let pair = reader.bytes()?;
-                    self.tail.reach(pair, bytes);
                     self.attribute(pair, room.enter(pair)?)?;
-                    self.short_attributes(&mut reader, SPAN_ATTRIBUTE)?;
                 }
                 SPAN_EVENT => {
                     let event = reader.bytes()?;
@@ -221,13 +220,17 @@ impl<'a> Walk<'a, '_, '_> {
     fn log_record(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]);
         self.record.reset(Kind::Log);
+        // Its ids come after its attributes, and are not text.
+        self.tail = Tail { is_tried: true, text: "" };
         self.names.begin();
         let (mut severity, mut severity_text, mut event_name, mut dropped) = (0, "", "", 0);
         // The attributes come after the body in every encoder; to be read in one pass whatever the order,
         // the body is read last.
         let mut body = Vec::new();
         let mut reader = Reader::new(bytes);
-        while let Some(field) = reader.key()? {
+        loop {
+            self.string_attributes(&mut reader, LOG_ATTRIBUTE)?;
+            let Some(field) = reader.key()? else { break };
             match field {
                 LOG_TIME => self.record.start_ns = reader.fixed64()?,
                 LOG_OBSERVED_TIME => self.record.observed_ns = reader.fixed64()?,
@@ -237,7 +240,6 @@ impl<'a> Walk<'a, '_, '_> {
                 LOG_ATTRIBUTE => {
                     let pair = reader.bytes()?;
                     self.attribute(pair, room.enter(pair)?)?;
-                    self.short_attributes(&mut reader, LOG_ATTRIBUTE)?;
                 }
                 LOG_DROPPED_ATTRIBUTES => dropped = reader.varint()? & U32,
                 LOG_FLAGS => reader.fixed32().map(drop)?,
@@ -270,36 +272,40 @@ impl<'a> Walk<'a, '_, '_> {
         Ok(())
     }
 
-    /// As many attributes as are short strings; most are. Says nothing about what comes then.
+    /// As many attributes as are strings in the form that every encoder writes; most are. Says nothing about
+    /// what comes then.
     #[inline]
-    fn short_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
+    fn string_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
         let Walk { batch, record, names, tail, .. } = self;
         let room = batch.limits.max_attributes_per_record.saturating_sub(record.attributes.len());
-        for _ in 0..if batch.limits.max_value_bytes < 128 { 0 } else { room } {
-            let Some((name, text)) = reader.short_attribute(field as u8) else { break };
-            let name = names.find(name, batch.names())?;
-            record.push_named(Text::Plain(name.text), Text::Plain(tail.text(text)?), name.role, name.id);
+        for _ in 0..room {
+            let rest = reader.rest();
+            if rest.first() != Some(&(field as u8)) {
+                break;
+            }
+            if let Some((name, seen, len)) = names.again(rest) {
+                reader.pass(len);
+                let (key, text) = (Text::Plain(name.text), Text::Plain(seen.text));
+                record.push_named(key, text, name.role, name.id, seen.number);
+                continue;
+            }
+            let mut after = *reader;
+            let Some((name, text)) = after.string_attribute() else { break };
+            if name.len().max(text.len()) > batch.limits.max_value_bytes {
+                break;
+            }
+            tail.reach(rest);
+            let named = *names.find(name, batch.names())?;
+            let text = tail.text(text)?;
+            *reader = after;
+            let known_as = names.keep(&rest[..rest.len() - reader.rest().len()], text, batch.names());
+            record.push_named(Text::Plain(named.text), Text::Plain(text), named.role, named.id, known_as);
         }
         Ok(())
     }
 
-    /// One `KeyValue` of a span or log record.
+    /// One `KeyValue` of a span or log record, in whatever form.
     fn attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
-        let Some((name, text)) = plain_pair(bytes) else { return self.other_attribute(bytes, room) };
-        let name = *self.names.find(name, self.batch.names())?;
-        let text = self.tail.text(text)?;
-        if self.record.attributes.len() < self.batch.limits.max_attributes_per_record {
-            let (key, text) = (self.cut(Text::Plain(name.text)), self.cut(Text::Plain(text)));
-            let id = if key.len() == name.text.len() { name.id } else { NameId::NONE };
-            self.record.push_named(key, text, name.role, id);
-        } else {
-            self.batch.stats().attributes_dropped += 1;
-        }
-        Ok(())
-    }
-
-    /// A `KeyValue` whose value is not a string, or whose fields are not in order.
-    fn other_attribute(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         let arena = &mut self.record.arena;
         let (name, text) = read_pair(bytes, arena, self.batch.limits.max_nesting, room)?;
         self.add(Text::Plain(name), text, role_of(name));

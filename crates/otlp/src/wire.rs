@@ -57,18 +57,45 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// The name and text of the next field, if it is a string attribute as encoders write it: key `tag`, one
-    /// `KeyValue` of less than 128 bytes with a name and then a string. All its lengths are then one byte, so
-    /// that it is told by five bytes at places that follow from one another.
+    /// What is left to read.
     #[inline]
-    pub(crate) fn short_attribute(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
-        let &[first, length, 0x0a, name_length, ..] = self.rest else { return None };
-        let (length, name_length) = (usize::from(length), usize::from(name_length));
-        let (pair, rest) = self.rest.get(2..)?.split_at_checked(length)?;
-        let (name, value) = pair.get(2..)?.split_at_checked(name_length)?;
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Passes over `len` bytes, which must be left.
+    #[inline]
+    pub(crate) fn pass(&mut self, len: usize) {
+        self.rest = &self.rest[len..];
+    }
+
+    /// The name and text of the next field, whose key is one byte, if it is a string attribute in the form
+    /// that every encoder writes: name, then value, nothing else. `None` if it has another form, which may
+    /// still be right.
+    #[inline]
+    pub(crate) fn string_attribute(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let &[_, length, 0x0a, name_length, ..] = self.rest else { return None };
+        if length > 0x7f {
+            return self.long_string_attribute();
+        }
+        // All lengths are one byte, so that it is told by four bytes at places that follow from one another.
+        let (pair, rest) = self.rest.get(2..)?.split_at_checked(usize::from(length))?;
+        let (name, value) = pair.get(2..)?.split_at_checked(usize::from(name_length))?;
         let &[0x12, value_length, 0x0a, text_length, ref text @ ..] = value else { return None };
         let fits = usize::from(text_length) == text.len() && usize::from(value_length) == text.len() + 2;
-        if first != tag || length > 0x7f || !fits {
+        if !fits {
+            return None;
+        }
+        self.rest = rest;
+        Some((name, text))
+    }
+
+    fn long_string_attribute(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let (pair, rest) = delimited(self.rest, self.rest[0])?;
+        let (name, value) = delimited(pair, 0x0a)?;
+        let (value, end) = delimited(value, 0x12)?;
+        let (text, end_of_value) = delimited(value, 0x0a)?;
+        if !(end.is_empty() && end_of_value.is_empty()) {
             return None;
         }
         self.rest = rest;
@@ -192,6 +219,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The content of the length-delimited field that `bytes` begin with, and what follows it; `None` if they do
+/// not begin with this one-byte key and a length of one or two bytes.
+fn delimited(bytes: &[u8], key: u8) -> Option<(&[u8], &[u8])> {
+    let (&[first, low], rest) = bytes.split_first_chunk()?;
+    if first != key {
+        return None;
+    }
+    if low < 0x80 {
+        return rest.split_at_checked(usize::from(low));
+    }
+    let (&high, rest) = rest.split_first()?;
+    let length = usize::from(low & 0x7f) | usize::from(high) << 7;
+    if high < 0x80 { rest.split_at_checked(length) } else { None }
+}
+
 /// The bytes of a string field as text.
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Fault> {
@@ -231,7 +273,7 @@ mod tests {
             [&[0x4a, 0, 0x0a, 5, 1, 2, 3][..], &[0x4a, 1, 0x0a, 0x0a, 0][..], &[0x4a, 2, 0x0a, 0][..]]
         {
             let mut reader = Reader::new(bytes);
-            assert!(reader.short_attribute(0x4a).is_none());
+            assert!(reader.string_attribute().is_none());
             assert_eq!(reader.rest, bytes);
         }
     }
