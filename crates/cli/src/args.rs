@@ -39,9 +39,10 @@ pub(crate) enum Command {
         after_help = "Example:\n  lapwing backtest --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json"
     )]
     Backtest(BacktestArgs),
-    /// Redact lines of text from standard input.
+    /// Redact text, explain what rules do with it, or search files for what should not be there.
     #[command(
-        after_help = "Examples:\n  echo 'GET /users?email=jo@example.org' | lapwing redact\n  lapwing redact --jsonl --stats < texts.jsonl > redacted.jsonl"
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  echo 'GET /users?email=jo@example.org' | lapwing redact\n  lapwing redact --jsonl --stats < texts.jsonl > redacted.jsonl\n  lapwing redact --explain 'pan 4111 1111 1111 1112, mail jo@example.org'\n  lapwing redact --explain --key user.password --format json < values.txt\n  lapwing redact scan ./lapwing-data/archive"
     )]
     Redact(RedactArgs),
     /// Check configuration files and print every problem at once.
@@ -138,8 +139,20 @@ pub(crate) struct BacktestArgs {
 
 #[derive(Args)]
 pub(crate) struct RedactArgs {
+    /// Texts to redact or explain; lines of standard input if none is given.
+    pub(crate) text: Vec<String>,
+    /// Say for each text which rule claims what and why, and what nearly was claimed. Values are never printed:
+    /// their place, length and form are (`aaaa9@aa.aaa`).
+    #[arg(long, conflicts_with_all = ["jsonl", "stats"])]
+    pub(crate) explain: bool,
+    /// The attribute that the texts belong to, for example `user.email`.
+    #[arg(long, value_name = "NAME", conflicts_with = "jsonl")]
+    pub(crate) key: Option<String>,
+    /// How to print explanations; `json` is one object per text.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table, requires = "explain")]
+    pub(crate) format: OutputFormat,
     /// Read `{"id","text"}` lines, optionally with `"key"` (the attribute the text belongs to), and write the same.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "text")]
     pub(crate) jsonl: bool,
     /// Print hits per rule to standard error.
     #[arg(long)]

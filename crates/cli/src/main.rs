@@ -7,6 +7,7 @@
 
 mod args;
 mod demo;
+mod explain;
 mod offline;
 mod output;
 mod redact;

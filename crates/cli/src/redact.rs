@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::args::RedactArgs;
+use crate::explain::explain;
 use crate::{Failure, settings};
 
 /// A line of `--jsonl`.
@@ -18,9 +19,17 @@ struct Line {
 }
 
 pub(crate) fn redact(args: &RedactArgs) -> Result<(), Failure> {
+    if args.explain {
+        return explain(args);
+    }
     let mut redactor = settings(&args.config)?.redactor();
     let mut out = BufWriter::new(io::stdout().lock());
-    for (number, line) in io::stdin().lock().lines().enumerate() {
+    let key = args.key.as_deref();
+    for text in &args.text {
+        writeln!(out, "{}", redactor.redact_text(key, text))?;
+    }
+    let input = args.text.is_empty().then(|| io::stdin().lock().lines());
+    for (number, line) in input.into_iter().flatten().enumerate() {
         let line = line.with_context(|| format!("line {} of standard input", number + 1))?;
         if args.jsonl {
             // The error names the place, never the content.
@@ -34,7 +43,7 @@ pub(crate) fn redact(args: &RedactArgs) -> Result<(), Failure> {
             let text = redactor.redact_text(parsed.key.as_deref(), &parsed.text).into_owned();
             serde_json::to_writer(&mut out, &Line { text, ..parsed })?;
         } else {
-            out.write_all(redactor.redact_text(None, &line).as_bytes())?;
+            out.write_all(redactor.redact_text(key, &line).as_bytes())?;
         }
         out.write_all(b"\n")?;
     }

@@ -27,6 +27,8 @@ pub mod replay;
 pub mod run;
 pub mod settings;
 
+/// Redaction of single texts, for the command.
+pub use lapwing_redaction as redaction;
 pub use lapwing_storage::retention;
 
 /// A loop could not go on. *Broken*: the process drains and ends with exit code 1.

@@ -25,10 +25,12 @@ mod context;
 mod dates;
 mod decode;
 mod documents;
+mod explain;
 mod fields;
 mod file;
 mod keys;
 mod lexicon;
+mod near_miss;
 mod network;
 mod numbers;
 mod pairs;
@@ -43,6 +45,7 @@ mod tokens;
 mod words;
 
 pub use builtin::{BUILTINS, Builtin, Group};
+pub use explain::{Claim, Explanation, NearMiss, Place, shape};
 pub use file::{
     ActionWord, AllowFile, BuiltinFile, ExamplesFile, IpFile, KeyRuleFile, LimitsFile, RuleFile, Validator,
     ValueRuleFile,

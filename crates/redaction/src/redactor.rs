@@ -181,7 +181,7 @@ impl Counts {
 }
 
 impl Rules {
-    fn spare_allowed(&self, text: &str, found: &mut Vec<Found>) {
+    pub(crate) fn spare_allowed(&self, text: &str, found: &mut Vec<Found>) {
         if !self.allow.is_empty() {
             found.retain(|f| {
                 let plain = decode::plain(&text.as_bytes()[f.start..f.end]);
@@ -191,7 +191,7 @@ impl Rules {
     }
 
     /// `text` with a placeholder, pseudonym or truncated address in the place of everything found.
-    fn replace(&self, text: &str, found: &[Found]) -> String {
+    pub(crate) fn replace(&self, text: &str, found: &[Found]) -> String {
         let mut out = String::with_capacity(text.len() + 16);
         let mut done = 0;
         for f in found {

@@ -3,6 +3,7 @@
 
 mod batches;
 mod builtins;
+mod explanations;
 mod properties;
 mod rule_files;
 
