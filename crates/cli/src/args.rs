@@ -139,6 +139,8 @@ pub(crate) struct BacktestArgs {
 
 #[derive(Args)]
 pub(crate) struct RedactArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<RedactCommand>,
     /// Texts to redact or explain; lines of standard input if none is given.
     pub(crate) text: Vec<String>,
     /// Say for each text which rule claims what and why, and what nearly was claimed. Values are never printed:
@@ -157,6 +159,27 @@ pub(crate) struct RedactArgs {
     /// Print hits per rule to standard error.
     #[arg(long)]
     pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RedactCommand {
+    /// Search files for what redaction would not have left there: archives, other Parquet, journals, logs, NDJSON.
+    #[command(
+        after_help = "Examples:\n  lapwing redact scan ./lapwing-data/archive\n  lapwing redact scan --format json access.log.gz exports/ | jq .by_rule\n\nFolders are searched to the bottom but for hidden entries. Places and forms are printed, never values.\nExit codes: 0 nothing found and every file read, 1 something found or a file not readable, 78 wrong configuration"
+    )]
+    Scan(ScanArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ScanArgs {
+    /// Files, or folders with all that lies below them.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

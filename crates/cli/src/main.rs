@@ -13,10 +13,11 @@ mod output;
 mod redact;
 mod retention;
 mod run;
+mod scan;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, ConfigArgs};
+use args::{Cli, Command, ConfigArgs, RedactArgs, RedactCommand};
 use clap::Parser;
 use lapwing_pipeline::config::{Config, Problem};
 use lapwing_pipeline::settings::Settings;
@@ -32,7 +33,7 @@ const EXIT_TEMPORARY: u8 = 75;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match command(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure::Config(problems)) => {
             for problem in &problems {
                 eprintln!("error: {problem}");
@@ -66,29 +67,30 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-fn command(command: Command) -> Result<(), Failure> {
+fn command(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(args) => run::run(&args),
-        Command::Replay(args) => offline::replay(&args),
-        Command::Train(args) => offline::train(&args),
-        Command::Backtest(args) => offline::backtest(&args),
-        Command::Redact(args) => redact::redact(&args),
+        Command::Redact(RedactArgs { action: Some(RedactCommand::Scan(args)), .. }) => {
+            return scan::scan(&args);
+        }
+        Command::Run(args) => run::run(&args)?,
+        Command::Replay(args) => offline::replay(&args)?,
+        Command::Train(args) => offline::train(&args)?,
+        Command::Backtest(args) => offline::backtest(&args)?,
+        Command::Redact(args) => redact::redact(&args)?,
         Command::Validate { files } => {
             settings(&ConfigArgs { config: files, set: Vec::new() })?;
             println!("the configuration is valid");
-            Ok(())
         }
         Command::Schema => {
             println!("{}", serde_json::to_string_pretty(&lapwing_pipeline::config::schema())?);
-            Ok(())
         }
-        Command::Retention { action } => retention::retention(&action),
-        Command::Demo(args) => demo::demo(&args),
+        Command::Retention { action } => retention::retention(&action)?,
+        Command::Demo(args) => demo::demo(&args)?,
         Command::Version => {
             println!("lapwing {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the configuration; without files it is the defaults.

@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod receive;
 pub mod replay;
 pub mod run;
+pub mod search;
 pub mod settings;
 
 /// Redaction of single texts, for the command.

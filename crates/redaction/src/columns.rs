@@ -49,11 +49,10 @@ impl Redactor {
     fn words(&mut self, name: &str, column: &ArrayRef) -> ArrayRef {
         let dictionary = dictionary(column);
         let values = strings(dictionary.values());
-        let is_identity = IDENTITIES.contains(&name);
         let mut changes: Vec<(usize, Outcome)> = Vec::new();
         for (id, value) in values.iter().enumerate() {
             let value = value.unwrap_or_default();
-            if is_identity && is_spiffe(value) {
+            if is_left_as_identity(name, value) {
                 continue;
             }
             let outcome = self.decide(FieldClass::default(), value);
@@ -305,6 +304,11 @@ fn dictionary(column: &ArrayRef) -> &DictionaryArray<UInt32Type> {
 
 fn strings(values: &ArrayRef) -> &StringArray {
     values.as_any().downcast_ref().expect("the schema says so")
+}
+
+/// Whether a value of a column is a verified identity that stays as it is.
+pub(crate) fn is_left_as_identity(column: &str, value: &str) -> bool {
+    IDENTITIES.contains(&column) && is_spiffe(value)
 }
 
 /// Whether a value is a SPIFFE id as its standard allows it: no character that e-mail addresses or queries need.

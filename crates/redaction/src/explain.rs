@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::builtin::{BUILTINS, Group};
 use crate::cache::Outcome;
+use crate::columns::is_left_as_identity;
 use crate::context::Found;
 use crate::decode::{self, Decoded};
 use crate::fields::{FieldClass, looks_technical};
@@ -101,6 +102,11 @@ impl Redactor {
         }
     }
 
+    /// The same for a value of a column of calls, which redaction judges by its content alone.
+    pub fn places_in_column(&mut self, column: &str, text: &str) -> Vec<Place> {
+        if is_left_as_identity(column, text) { Vec::new() } else { self.places(None, text) }
+    }
+
     /// Explains what the rules do with `text`, the value of the attribute `key` if it is one. Far slower than
     /// redaction: every claim costs some twenty further looks at the text.
     pub fn explain(&mut self, key: Option<&str>, text: &str) -> Explanation {
@@ -190,7 +196,7 @@ impl<'a> Asking<'a> {
         found: &Found,
     ) -> (&'static str, String) {
         let rule = self.rules.rule_name(found.rule);
-        let plain = Decoded::of(text[found.start..found.end].as_bytes());
+        let plain = Decoded::of(&text.as_bytes()[found.start..found.end]);
         let value = plain.map_or_else(
             || text[found.start..found.end].to_owned(),
             |plain| String::from_utf8_lossy(&plain.bytes).into_owned(),

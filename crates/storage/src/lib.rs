@@ -14,6 +14,7 @@ pub mod frame;
 pub mod journal;
 pub mod retention;
 pub mod state;
+pub mod texts;
 
 pub use archive::{Archive, ArchiveError, ArchiveSettings, ClosedFile};
 pub use dataset::{Dataset, DatasetError};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-fn lapwing(args: &[&str], input: &str) -> Output {
+pub(crate) fn lapwing(args: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lapwing"))
         .args(args)
         .stdin(Stdio::piped())
@@ -15,7 +15,7 @@ fn lapwing(args: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -81,4 +81,19 @@ fn the_schema_is_json_and_the_version_is_a_line() {
     let schema: serde_json::Value = serde_json::from_slice(&lapwing(&["schema"], "").stdout).unwrap();
     assert!(schema["properties"]["receivers"].is_object());
     assert_eq!(text(&lapwing(&["version"], "").stdout), format!("lapwing {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn explanations_are_for_people_and_pipes_and_repeat_no_value() {
+    let texts = "pan 4111111111111112 of planted@example.org\n";
+    let page = text(&lapwing(&["redact", "--explain"], texts).stdout);
+    assert!(page.contains("not card") && page.contains("Luhn") && page.contains("-> {email}"), "{page}");
+    let json =
+        lapwing(&["redact", "--explain", "--format", "json", "--key", "password", "hunter2hunter2"], "");
+    let told: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (told["claims"][0]["rule"].as_str(), told["claims"][0]["proof"].as_str()),
+        (Some("password"), Some("name"))
+    );
+    assert!(!page.contains("planted") && !told.to_string().contains("hunter2"), "{page}{told}");
 }
