@@ -56,42 +56,31 @@ fn tell(
 
 /// The text with everything masked that is claimed or nearly so, and below each of them what is to be said.
 fn for_people(line: usize, text: &str, told: &Explanation) -> String {
-    let mut page = format!("line {line}: {}\n", masked(text, told));
-    let indent = format!("line {line}: ").len();
+    let head = format!("line {line}: ");
     let carets = |start: usize, end: usize| {
         let wide = |part: &str| part.chars().count();
-        format!("{}{}", " ".repeat(indent + wide(&text[..start])), "^".repeat(wide(&text[start..end])))
+        format!("{}{}", " ".repeat(head.len() + wide(&text[..start])), "^".repeat(wide(&text[start..end])))
     };
+    let mut lines = vec![format!("{head}{}", masked(text, told))];
     for claim in &told.claims {
-        page += &format!("{}\n", carets(claim.start, claim.end));
-        page += &format!(
-            "  {} ({}), bytes {} to {}: {}\n    proved by {}: {}\n    {} -> {}\n",
-            claim.rule,
-            claim.group,
-            claim.start,
-            claim.end,
-            claim.shape,
-            claim.proof,
-            claim.because,
-            claim.action,
-            claim.replacement
-        );
+        let (start, end) = (claim.start, claim.end);
+        lines.push(carets(start, end));
+        lines.push(format!("  {} ({}), bytes {start} to {end}: {}", claim.rule, claim.group, claim.shape));
+        lines.push(format!("    proved by {}: {}", claim.proof, claim.because));
+        lines.push(format!("    {} -> {}", claim.action, claim.replacement));
     }
     for miss in &told.near_misses {
-        page += &format!("{}\n", carets(miss.start, miss.end));
-        page += &format!(
-            "  not {}, bytes {} to {}: {}\n    {}\n",
-            miss.rule, miss.start, miss.end, miss.shape, miss.because
-        );
+        let (start, end) = (miss.start, miss.end);
+        lines.push(carets(start, end));
+        lines.push(format!("  not {}, bytes {start} to {end}: {}", miss.rule, miss.shape));
+        lines.push(format!("    {}", miss.because));
     }
-    if let Some(name) = &told.name {
-        page += &format!("  {name}\n");
-    }
+    lines.extend(told.name.iter().map(|name| format!("  {name}")));
     if told.claims.is_empty() && told.near_misses.is_empty() {
-        page +=
-            if told.redacted == text { "  no rule claims anything\n" } else { "  the whole value goes\n" };
+        let kept = told.redacted == text;
+        lines.push(if kept { "  no rule claims anything" } else { "  the whole value goes" }.to_owned());
     }
-    page
+    lines.join("\n") + "\n"
 }
 
 fn masked(text: &str, told: &Explanation) -> String {

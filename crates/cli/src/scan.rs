@@ -38,13 +38,13 @@ fn for_people(report: &SearchReport) -> String {
             let name = c.key.clone().unwrap_or_default();
             vec![c.rule.clone(), grouped(c.found), c.column.clone(), name, c.file.display().to_string()]
         }));
-        page += &format!("{}\n", table(&rows));
+        page = table(&rows) + "\n";
         let mut rows = vec![["rule", "at", "bytes", "form", "file"].map(str::to_owned).to_vec()];
         rows.extend(report.places.iter().take(PRINTED).map(row));
         page += &table(&rows);
         if report.found > PRINTED as u64 {
-            let more = report.found - PRINTED as u64;
-            page += &format!("  and {} more; `--format json` lists the first {MOST_PLACES}\n", grouped(more));
+            let more = grouped(report.found - PRINTED as u64);
+            page = format!("{page}  and {more} more; `--format json` lists the first {MOST_PLACES}\n");
         }
         page.push('\n');
     }
