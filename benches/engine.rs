@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lapwing_benches::{Groups, NOW, PARTITIONS};
-use lapwing_detection::{Engine, Settings};
+use lapwing_detection::{Mesh, Settings};
 use lapwing_telemetry::{Calls, Offset, Position};
 
 /// What the product runs with.
@@ -28,15 +28,13 @@ fn engine(c: &mut Criterion) {
     group.throughput(Throughput::Elements(rows as u64)).sample_size(20);
     group.bench_function("observe and judge", |b| {
         b.iter_batched_ref(
-            || (0..PARTITIONS).map(|_| Engine::new(settings.clone(), None)).collect::<Vec<_>>(),
-            |engines| {
+            || Mesh::new(PARTITIONS, settings.clone(), None),
+            |mesh| {
                 let mut findings = Vec::new();
-                engines.iter_mut().for_each(|engine| engine.begin(NOW));
                 for (position, calls) in &calls {
-                    engines[usize::from(position.partition.0)].observe(*position, calls, &mut findings);
+                    mesh.observe(*position, calls, &mut findings);
                 }
-                let end = NOW.plus(Duration::from_secs(60));
-                engines.iter_mut().for_each(|engine| engine.advance(end, &mut findings));
+                mesh.advance(NOW.plus(Duration::from_secs(60)), &mut findings);
                 findings
             },
             BatchSize::LargeInput,

@@ -4,11 +4,13 @@
 
 mod auth;
 pub(crate) mod errors;
+pub(crate) mod identity;
 pub(crate) mod latency;
 pub(crate) mod novelty;
 mod policy;
 mod profile;
 mod refusals;
+pub(crate) mod scan;
 mod tls;
 mod volume;
 
@@ -16,11 +18,11 @@ use std::sync::Arc;
 
 use lapwing_telemetry::{FindingKind, Pair};
 
+use crate::Model;
 use crate::claim::Claim;
 use crate::counts::Counts;
 use crate::grid::{Grid, LEVELS, MINUTE, MINUTES};
 use crate::pair_state::{PairState, Unusual};
-use crate::{Model, Settings};
 
 /// Every detector.
 pub(crate) struct Detectors {
@@ -89,11 +91,6 @@ impl Detectors {
     }
 }
 
-/// The tail probabilities of the levels, from the budget of false findings.
-pub(crate) fn tails(settings: &Settings, grid: &Grid) -> [f64; LEVELS] {
-    std::array::from_fn(|level| settings.tail(grid.per_day(level)))
-}
-
 /// Marks what a claim finds unusual, so that the hour is not learned.
 pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
     match kind {
@@ -102,14 +99,15 @@ pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
         FindingKind::ErrorShift => unusual.errors = true,
         FindingKind::AuthFailures => unusual.auth = true,
         FindingKind::PolicyDenials => unusual.policy = true,
-        FindingKind::TlsFailures => unusual.tls = true,
-        FindingKind::NewPair | FindingKind::Profile | FindingKind::Cardinality => {}
+        FindingKind::TlsFailures | FindingKind::NewIdentity => unusual.tls = true,
+        FindingKind::NewPair | FindingKind::Scan | FindingKind::Profile | FindingKind::Cardinality => {}
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Settings;
     use crate::counts::SignalCounts;
     use crate::grid::{HOUR, HOURS, TENS};
     use lapwing_telemetry::Signal;
@@ -148,7 +146,7 @@ pub(crate) mod tests {
     ) -> Option<Claim> {
         let settings = Settings::default();
         let grid = Grid::new(&settings);
-        let tails = tails(&settings, &grid);
+        let tails = std::array::from_fn(|level| settings.tail(30, grid.per_day(level)));
         let pair = Pair::new("c", "shop/cart", "data/orders");
         let end = 240 * HOUR + grid.lengths[level];
         with(&Case {

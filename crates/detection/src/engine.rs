@@ -1,4 +1,4 @@
-//! The engine of one partition: counts calls in windows, closes windows by the watermark, judges, learns.
+//! The engine of one partition: counts calls in windows, judges and learns windows as they are closed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use lapwing_telemetry::{
 };
 
 use crate::claim::Claim;
+use crate::contact::Contact;
 use crate::counts::Counts;
-use crate::detectors::{Case, Detectors, errors, latency, mark, tails};
+use crate::detectors::{Case, Detectors, errors, latency, mark, novelty};
 use crate::exemplars::Class;
 use crate::features::{N, features};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
@@ -27,10 +28,11 @@ const MIN_CALLS_FOR_FEATURES: u64 = 5;
 const OVERFLOWED: u32 = u32::MAX;
 
 /// Judges and learns the calls of one partition. Frames of the partition come in order.
-pub struct Engine {
+pub(crate) struct Engine {
     pub(crate) settings: Arc<Settings>,
     pub(crate) grid: Grid,
     detectors: Detectors,
+    /// Probabilities below which a window is unusual, by level.
     tails: [f64; LEVELS],
     made_by: String,
     pub(crate) began_at: Option<i64>,
@@ -47,6 +49,13 @@ pub struct Engine {
     filled: BTreeMap<i64, Vec<(Pair, u32)>>,
     features: Vec<FeatureRow>,
     pub(crate) stats: EngineStats,
+}
+
+/// What closing a boundary gives.
+#[derive(Default)]
+pub(crate) struct Output {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) contacts: Vec<Contact>,
 }
 
 /// Calls of pairs beyond the limit.
@@ -69,11 +78,11 @@ pub struct FeatureRow {
 
 impl Engine {
     /// Makes an engine that has seen nothing. Without a model, no `profile` finding is made.
-    pub fn new(settings: Arc<Settings>, model: Option<Arc<Model>>) -> Engine {
+    pub(crate) fn new(settings: Arc<Settings>, model: Option<Arc<Model>>) -> Engine {
         let grid = Grid::new(&settings);
         Engine {
             detectors: Detectors::new(&grid, model),
-            tails: tails(&settings, &grid),
+            tails: [0.0; LEVELS],
             made_by: settings.made_by(),
             settings,
             grid,
@@ -92,18 +101,18 @@ impl Engine {
     }
 
     /// Says when the whole log began: learning counts from here, in every partition alike. Only the first time
-    /// counts; an engine that is not told takes its own first call.
-    pub fn begin(&mut self, at: EventTime) {
+    /// counts.
+    pub(crate) fn begin(&mut self, at: i64) {
         if self.began_at.is_none() {
-            self.began_at = Some(at.0);
+            self.began_at = Some(at);
             // Windows that end before are late for every call from now on.
-            self.boundary = self.grid.window_of(at.0.saturating_sub(self.grid.lateness)) + self.grid.base();
+            self.boundary = self.grid.window_of(at.saturating_sub(self.grid.lateness)) + self.grid.base();
         }
     }
 
-    /// Counts the calls of a frame, closing windows as their arrival times let. A frame that the state includes
-    /// already is skipped.
-    pub fn observe(&mut self, position: Position, calls: &Calls, out: &mut Vec<Finding>) {
+    /// Counts the calls of a frame; nothing is judged until their windows are closed. A frame that the state
+    /// includes already is skipped.
+    pub(crate) fn observe(&mut self, position: Position, calls: &Calls) {
         if self.included.is_some_and(|included| position.offset <= included) {
             self.stats.late_frames += 1;
             return;
@@ -115,12 +124,8 @@ impl Engine {
         let mut last = ([0; 3], OVERFLOWED, false);
         for at in 0..frame.len() {
             let received_at = frame.received_at[at];
-            self.begin(EventTime(received_at));
-            if self.advance_to(received_at, out) {
-                // Pairs may have been forgotten.
-                places.clear();
-                last.2 = false;
-            }
+            self.begin(received_at);
+            self.stats.latest = self.stats.latest.max(EventTime(received_at));
             let (Some(cluster), Some(source), Some(destination)) =
                 (frame.cluster.id(at), frame.source.id(at), frame.destination.id(at))
             else {
@@ -129,7 +134,10 @@ impl Engine {
             };
             let row = frame.row(at);
             let window = self.grid.window_of(row.at);
-            if window + self.grid.base() <= received_at.saturating_sub(self.grid.lateness) {
+            let end = window + self.grid.base();
+            // By its own arrival; or, should somebody have broken the word that nothing came before a
+            // moment, by what has been closed since.
+            if end <= received_at.saturating_sub(self.grid.lateness) || end < self.boundary {
                 self.stats.late_calls += 1;
                 continue;
             }
@@ -142,34 +150,22 @@ impl Engine {
         }
     }
 
-    /// Says that no call with an arrival before `up_to` will come, so that windows close without calls, too.
-    pub fn advance(&mut self, up_to: EventTime, out: &mut Vec<Finding>) {
-        if self.began_at.is_some() {
-            self.advance_to(up_to.0, out);
-        }
-    }
-
-    /// The end of a recording: closes every window that the last arrival completes. Findings that are open
-    /// stay so, because nothing says that their conditions are over.
-    pub fn finish(&mut self, out: &mut Vec<Finding>) {
-        self.advance(self.stats.latest, out);
-    }
-
     /// Hands out the features of the windows closed since the last time; none unless
     /// [`Settings::collect_features`] is set.
-    pub fn take_features(&mut self) -> Vec<FeatureRow> {
+    pub(crate) fn take_features(&mut self) -> Vec<FeatureRow> {
         std::mem::take(&mut self.features)
     }
 
     /// What was learned of every pair, in order of their names.
-    pub fn pairs(&self) -> Vec<PairSummary> {
+    pub(crate) fn pairs(&self) -> Vec<PairSummary> {
         let state = |place: &u32| self.slots[*place as usize].as_ref();
         self.order.iter().filter_map(|(pair, place)| Some(PairSummary::new(pair, state(place)?))).collect()
     }
 
-    /// What the engine counts about its work.
-    pub fn stats(&self) -> &EngineStats {
-        &self.stats
+    /// Pairs that are part of what is usual. Only these share the budget of false findings, so that a flood
+    /// of names cannot make the engine blunt.
+    pub(crate) fn n_familiar(&self) -> usize {
+        self.slots.iter().flatten().filter(|state| novelty::is_familiar(state)).count()
     }
 
     /// Finds the place of a pair, or makes one; [`OVERFLOWED`] if there is no room.
@@ -215,26 +211,16 @@ impl Engine {
         });
     }
 
-    /// Moves the watermark; whether that closed a boundary.
-    fn advance_to(&mut self, received_at: i64, out: &mut Vec<Finding>) -> bool {
-        self.stats.latest = self.stats.latest.max(EventTime(received_at));
-        let watermark = self.stats.latest.0.saturating_sub(self.grid.lateness);
-        if self.boundary > watermark {
-            return false;
-        }
-        while self.boundary <= watermark {
-            if self.order.is_empty() && self.overflow == Overflow::default() {
-                self.boundary = self.grid.window_of(watermark) + self.grid.base();
-                break;
-            }
-            self.close(self.boundary, out);
-            self.boundary += self.grid.base();
-        }
-        true
+    /// Whether closing a boundary would do nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.order.is_empty() && self.overflow == Overflow::default()
     }
 
-    /// Closes the windows that end at a boundary.
-    fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
+    /// Closes the windows that end at a boundary. Boundaries come in order, and none is left out unless the
+    /// engine is idle.
+    pub(crate) fn close(&mut self, boundary: i64, tails: &[f64; LEVELS], out: &mut Output) {
+        self.boundary = boundary + self.grid.base();
+        self.tails = *tails;
         let mut filled = self.filled.remove(&(boundary - self.grid.base())).unwrap_or_default();
         filled.sort();
         for (pair, place) in filled {
@@ -246,19 +232,20 @@ impl Engine {
             for (pair, place) in order {
                 self.close_spans(&pair, place, boundary, levels, out);
             }
-            self.close_overflow(boundary, out);
+            self.close_overflow(boundary, &mut out.findings);
         }
     }
 
-    fn close_base(&mut self, pair: &Pair, place: u32, boundary: i64, out: &mut Vec<Finding>) {
+    fn close_base(&mut self, pair: &Pair, place: u32, boundary: i64, out: &mut Output) {
         let Some(mut state) = self.slots[place as usize].take() else { return };
         let start = boundary - self.grid.base();
         if let Ok(at) = state.pending.binary_search_by_key(&start, |p| p.start) {
             let window = state.pending.remove(at);
             self.stats.windows_closed += 1;
             state.exemplars.absorb(&window.exemplars);
+            out.contacts.extend(Contact::of(pair, &state, &window));
             if self.reports(boundary) {
-                self.judge(pair, &mut state, &window.counts, BASE, boundary, out);
+                self.judge(pair, &mut state, &window.counts, BASE, boundary, &mut out.findings);
             } else {
                 state.adopted = true;
             }
@@ -268,14 +255,7 @@ impl Engine {
         self.slots[place as usize] = Some(state);
     }
 
-    fn close_spans(
-        &mut self,
-        pair: &Pair,
-        place: u32,
-        boundary: i64,
-        levels: [bool; 3],
-        out: &mut Vec<Finding>,
-    ) {
+    fn close_spans(&mut self, pair: &Pair, place: u32, boundary: i64, levels: [bool; 3], out: &mut Output) {
         let Some(mut state) = self.slots[place as usize].take() else { return };
         for level in [MINUTES, TENS, HOURS].into_iter().filter(|level| levels[level - 1]) {
             let counts = std::mem::take(&mut state.spans[level - 1]);
@@ -289,7 +269,7 @@ impl Engine {
                 // A level as long as the one below has been judged; only silence has not.
                 let nothing = Counts::default();
                 let judged = if self.grid.repeats(level) { &nothing } else { &counts };
-                self.judge(pair, &mut state, judged, level, boundary, out);
+                self.judge(pair, &mut state, judged, level, boundary, &mut out.findings);
             }
             if level == HOURS {
                 state.learn(&self.grid, boundary, &counts);
@@ -298,9 +278,9 @@ impl Engine {
                 tally(&mut state, &counts, level);
             }
         }
-        state.open.close(boundary, out);
+        state.open.close(boundary, &mut out.findings);
         if levels[HOURS - 1] && state.is_forgotten(boundary) {
-            self.forget(pair, place);
+            self.forget(pair, place, state);
         } else {
             self.slots[place as usize] = Some(state);
         }
@@ -370,11 +350,18 @@ impl Engine {
         });
     }
 
-    fn forget(&mut self, pair: &Pair, place: u32) {
+    /// Forgets what was learned of a pair. Calls that have come since wait for their windows: they begin anew.
+    fn forget(&mut self, pair: &Pair, place: u32, state: PairState) {
+        self.stats.evicted += 1;
+        if let Some(first) = state.pending.first().map(|p| p.start) {
+            let mut anew = PairState::new(first);
+            (anew.pending, anew.names) = (state.pending, state.names);
+            self.slots[place as usize] = Some(anew);
+            return;
+        }
         self.order.remove(pair);
         self.slots[place as usize] = None;
         self.free.push(place);
-        self.stats.evicted += 1;
         self.stats.pairs = self.order.len() as u64;
     }
 
@@ -424,7 +411,7 @@ fn tally(state: &mut PairState, counts: &Counts, level: usize) {
     }
 }
 
-fn publish(finding: Option<Finding>, stats: &mut EngineStats, out: &mut Vec<Finding>) {
+pub(crate) fn publish(finding: Option<Finding>, stats: &mut EngineStats, out: &mut Vec<Finding>) {
     if let Some(finding) = finding {
         if finding.state == FindingState::Open {
             *stats.findings.entry(finding.kind).or_default() += 1;

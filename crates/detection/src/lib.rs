@@ -1,10 +1,11 @@
 //! Windows, baselines and detectors: calls in, findings out.
 //!
-//! The one design decision: an [`Engine`] is a pure function of the calls of its partition. It owns no clock,
-//! file or thread; time moves by the watermark, which the arrival times in the data drive. A pair's calls are
-//! counted in short base windows; whole base windows make the longer horizons that are judged, and hours make
-//! the baselines. Each closed window is judged first and learned afterwards, and not learned where it was
-//! found unusual.
+//! The one design decision: a [`Mesh`] is a pure function of the calls of a log. It owns no clock, file or
+//! thread; time moves by the watermark, which the arrival times in the data drive. Each partition has an engine,
+//! which knows its pairs alone: a pair's calls are counted in short base windows; whole base windows make the
+//! longer horizons that are judged, and hours make the baselines. Each closed window is judged first and learned
+//! afterwards, and not learned where it was found unusual. What is about a source or about several pairs is a
+//! second step over what pairs tell at the same boundary.
 //!
 //! What it costs: a finding waits for its window and the lateness; and an engine that falls behind cannot skip.
 //!
@@ -14,6 +15,7 @@
 
 mod baseline;
 mod claim;
+mod contact;
 mod counts;
 mod detectors;
 mod engine;
@@ -21,17 +23,21 @@ mod exemplars;
 pub mod features;
 mod grid;
 mod hash;
+mod incidents;
 mod intake;
 mod lifecycle;
+mod mesh;
 pub mod model;
 mod pair_state;
 pub mod settings;
+mod sources;
 pub mod state;
 pub mod stats;
 mod tails;
 
-pub use engine::{Engine, FeatureRow};
+pub use engine::FeatureRow;
 pub use features::{FEATURE_VERSION, FEATURES};
+pub use mesh::Mesh;
 pub use model::{Model, ModelError};
 pub use pair_state::PairSummary;
 pub use settings::Settings;

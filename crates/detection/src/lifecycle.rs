@@ -55,6 +55,11 @@ impl Open {
         self.conditions.is_empty()
     }
 
+    /// Whether a finding of this kind is open.
+    pub(crate) fn has(&self, kind: FindingKind) -> bool {
+        self.conditions.contains_key(&kind)
+    }
+
     /// Takes in a claim; gives the revision to publish, if it makes one.
     pub(crate) fn claim(
         &mut self,
@@ -138,6 +143,7 @@ fn finding(claim: Claim, subject: &Subject<'_>, exemplars: Vec<Exemplar>) -> Fin
         unit: claim.unit,
         explanation: claim.explanation,
         exemplars,
+        origins: Vec::new(),
         made_by: subject.made_by.to_owned(),
     }
 }

@@ -151,6 +151,10 @@ impl PairState {
             Ok(at) => (at, false),
             Err(at) => {
                 self.pending.insert(at, Pending { start, ..Pending::default() });
+                // Windows close in order: this one before any that the pair was made for.
+                if start < self.first_seen {
+                    (self.first_seen, self.last_seen, self.gap.start) = (start, start, start);
+                }
                 (at, true)
             }
         }
@@ -260,11 +264,14 @@ impl PairState {
         }
     }
 
+    /// Whether an identity is not among those that the pair has shown in hours that have been learned.
+    pub(crate) fn lacks(&self, identity: u64) -> bool {
+        self.identities.len() < MAX_IDENTITIES && !self.identities.contains(&identity)
+    }
+
     /// Whether an identity is one too many.
     pub(crate) fn is_strange(&self, identity: u64) -> bool {
-        !self.identities.is_empty()
-            && self.identities.len() < MAX_IDENTITIES
-            && !self.identities.contains(&identity)
+        !self.identities.is_empty() && self.lacks(identity)
     }
 
     /// Chooses the signal to judge by: the most preferred of those that tell of at least half the calls. A
@@ -291,8 +298,7 @@ impl PairState {
     /// Whether the pair can be forgotten: silent for two weeks, or for two days if it never became familiar.
     pub(crate) fn is_forgotten(&self, now: i64) -> bool {
         let silent = now - self.last_seen;
-        self.pending.is_empty()
-            && self.open.is_empty()
+        self.open.is_empty()
             && (silent > 14 * DAY || (silent > 2 * DAY && !crate::detectors::novelty::is_familiar(self)))
     }
 }

@@ -19,10 +19,9 @@ pub struct Settings {
     pub max_operations_per_pair: usize,
     /// Local time minus UTC, in seconds: which hour of the day and which day of the week it is.
     pub utc_offset: i32,
-    /// False findings per day that are acceptable for every hundred pairs. Sets the tail probability below
-    /// which a window is called unusual; not by the number of pairs in an engine, or partitioning would
-    /// change findings.
-    pub false_findings_per_day: f64,
+    /// The budget: false findings a day that are acceptable over the whole mesh. It is divided among all tests
+    /// of a day, and so gives the tail probability below which a window is called unusual.
+    pub budget: f64,
     /// Whether to keep the features of closed windows for [`crate::Engine::take_features`].
     pub collect_features: bool,
 }
@@ -36,14 +35,14 @@ impl Default for Settings {
             max_pairs: 10_000,
             max_operations_per_pair: 32,
             utc_offset: 0,
-            false_findings_per_day: 1.0,
+            budget: 0.33,
             collect_features: false,
         }
     }
 }
 
-/// Kinds of tests that share a pair's budget (volume, latency, errors, refusals), times the horizons.
-const SHARES: f64 = 16.0;
+/// Kinds of tests that share the budget, times the horizons that each is made on.
+const SHARES: f64 = 12.0 * crate::grid::LEVELS as f64;
 
 impl Settings {
     /// `lapwing`, its version, and a hash of the settings that findings depend on.
@@ -60,12 +59,18 @@ impl Settings {
         Duration::from_micros(grid.lengths[crate::grid::TENS].unsigned_abs())
     }
 
-    /// The tail probability below which one of `tests_per_day` tests of a pair is unusual.
-    pub(crate) fn tail(&self, tests_per_day: f64) -> f64 {
-        let budget = self.false_findings_per_day.clamp(1e-6, 1e6) / 100.0;
-        (budget / SHARES / tests_per_day.max(1.0)).clamp(1e-15, 0.01)
+    /// The tail probability below which one of `tests_per_day` tests of each of `pairs` pairs is unusual: the
+    /// budget, divided by the number of tests a day (Bonferroni). Tests of one pair on several horizons are
+    /// far from independent, so this is on the safe side. The number of pairs counts in powers of two, or the
+    /// judgement would depend on every single pair that comes.
+    pub(crate) fn tail(&self, pairs: u64, tests_per_day: f64) -> f64 {
+        let pairs = pairs.clamp(MIN_SHARERS, 1 << 40).next_power_of_two() as f64;
+        (self.budget.clamp(1e-6, 1e6) / (SHARES * pairs * tests_per_day.max(1.0))).clamp(1e-15, 0.01)
     }
 }
+
+/// Pairs that share the budget at least: the few of a young mesh will be more.
+const MIN_SHARERS: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -81,7 +86,8 @@ mod tests {
     #[test]
     fn a_larger_budget_and_fewer_tests_both_raise_the_tail() {
         let plain = Settings::default();
-        assert!(plain.tail(24.0) > plain.tail(144.0));
-        assert!(Settings { false_findings_per_day: 10.0, ..plain.clone() }.tail(24.0) > plain.tail(24.0));
+        assert!(plain.tail(30, 24.0) > plain.tail(30, 144.0));
+        assert!(plain.tail(30, 24.0) > plain.tail(3_000, 24.0));
+        assert!(Settings { budget: 10.0, ..plain.clone() }.tail(30, 24.0) > plain.tail(30, 24.0));
     }
 }

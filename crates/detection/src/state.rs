@@ -1,4 +1,4 @@
-//! Saving and restoring an engine, so that it goes on as if nothing had happened.
+//! Saving and restoring a mesh, so that it goes on as if nothing had happened.
 
 use std::sync::Arc;
 
@@ -6,11 +6,14 @@ use lapwing_telemetry::{EventTime, Offset, Pair};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Overflow};
+use crate::incidents::Incidents;
+use crate::mesh::{Mesh, Round};
 use crate::pair_state::PairState;
+use crate::sources::Sources;
 use crate::{Model, Settings};
 
 /// Raised whenever what is saved changes.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Why a saved state was refused; the state kind of every variant is *rejected*: it never will fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,16 @@ pub enum StateError {
         /// Lateness in the state, seconds.
         lateness_s: i64,
     },
+    /// The log had another number of partitions. Set it back, or delete the state to learn anew.
+    #[error(
+        "saved detection state has {found} partitions, the configuration says {wanted}: set it back, or delete it"
+    )]
+    Partitions {
+        /// Partitions in the state.
+        found: usize,
+        /// Partitions of the log.
+        wanted: usize,
+    },
     /// The bytes are not a saved state. Restore the file from a copy, or delete it to learn anew.
     #[error("saved detection state of {size} bytes cannot be read: restore or delete it")]
     Damaged {
@@ -48,6 +61,15 @@ struct Saved {
     lateness: i64,
     began_at: Option<i64>,
     boundary: i64,
+    sharers: u64,
+    round: Round,
+    sources: Sources,
+    incidents: Incidents,
+    engines: Vec<SavedEngine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedEngine {
     latest: EventTime,
     included: Option<Offset>,
     partition: u16,
@@ -55,58 +77,86 @@ struct Saved {
     pairs: Vec<(Pair, PairState)>,
 }
 
-impl Engine {
-    /// The state in full: windows, baselines, open findings, and the offset that they include.
+impl Mesh {
+    /// The state in full: windows, baselines, open findings and incidents, and the offsets that they include.
     pub fn save(&self) -> Vec<u8> {
-        let state = |place: u32| self.slots[place as usize].clone();
         let saved = Saved {
             version: VERSION,
             window: self.grid.base(),
             lateness: self.grid.lateness,
             began_at: self.began_at,
             boundary: self.boundary,
-            latest: self.stats.latest,
-            included: self.included,
-            partition: self.partition,
-            overflow: self.overflow.clone(),
-            pairs: self
-                .order
-                .iter()
-                .filter_map(|(pair, place)| Some((pair.clone(), state(*place)?)))
-                .collect(),
+            sharers: self.sharers,
+            round: self.round.clone(),
+            sources: self.sources.clone(),
+            incidents: self.incidents.clone(),
+            engines: self.engines.iter().map(SavedEngine::of).collect(),
         };
         postcard::to_stdvec(&saved).expect("plain numbers, lists and text always encode")
     }
 
-    /// Makes an engine from what [`Engine::save`] gave. Settings may differ, but not those of windows.
+    /// Makes a mesh from what [`Mesh::save`] gave. Settings may differ, but not those of windows.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state does not fit this program or these settings.
     pub fn restore(
+        partitions: u16,
         settings: Arc<Settings>,
-        model: Option<Arc<Model>>,
+        model: Option<&Arc<Model>>,
         bytes: &[u8],
-    ) -> Result<Engine, StateError> {
+    ) -> Result<Mesh, StateError> {
         let damaged = |_| StateError::Damaged { size: bytes.len() };
         let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(damaged)?;
         if version != VERSION {
             return Err(StateError::Version { found: version });
         }
         let saved: Saved = postcard::from_bytes(bytes).map_err(damaged)?;
-        let mut engine = Engine::new(settings, model);
-        if (saved.window, saved.lateness) != (engine.grid.base(), engine.grid.lateness) {
+        let mut mesh = Mesh::new(partitions, settings, model);
+        if (saved.window, saved.lateness) != (mesh.grid.base(), mesh.grid.lateness) {
             let seconds = |micros: i64| micros / crate::grid::SECOND;
             return Err(StateError::Windows {
                 window_s: seconds(saved.window),
                 lateness_s: seconds(saved.lateness),
             });
         }
-        engine.began_at = saved.began_at;
-        engine.boundary = saved.boundary;
-        engine.stats.latest = saved.latest;
-        engine.included = saved.included;
-        engine.partition = saved.partition;
-        engine.overflow = saved.overflow;
-        for (pair, state) in saved.pairs {
+        if saved.engines.len() != mesh.engines.len() {
+            return Err(StateError::Partitions { found: saved.engines.len(), wanted: mesh.engines.len() });
+        }
+        mesh.began_at = saved.began_at;
+        mesh.boundary = saved.boundary;
+        mesh.sharers = saved.sharers;
+        mesh.round = saved.round;
+        mesh.sources = saved.sources;
+        mesh.incidents = saved.incidents;
+        for (engine, saved) in mesh.engines.iter_mut().zip(saved.engines) {
+            engine.began_at = mesh.began_at;
+            engine.boundary = mesh.boundary;
+            saved.into(engine);
+        }
+        Ok(mesh)
+    }
+}
+
+impl SavedEngine {
+    fn of(engine: &Engine) -> SavedEngine {
+        let state = |place: u32| engine.slots[place as usize].clone();
+        let pairs = engine.order.iter().filter_map(|(pair, place)| Some((pair.clone(), state(*place)?)));
+        SavedEngine {
+            latest: engine.stats.latest,
+            included: engine.included,
+            partition: engine.partition,
+            overflow: engine.overflow.clone(),
+            pairs: pairs.collect(),
+        }
+    }
+
+    fn into(self, engine: &mut Engine) {
+        engine.stats.latest = self.latest;
+        engine.included = self.included;
+        engine.partition = self.partition;
+        engine.overflow = self.overflow;
+        for (pair, state) in self.pairs {
             engine.insert(pair, state);
         }
-        Ok(engine)
     }
 }

@@ -41,11 +41,9 @@ pub struct DetectSnapshot {
 }
 
 impl DetectSnapshot {
-    /// Adds up the counters of all engines.
+    /// Reads the counters of all engines.
     pub fn of(engines: &Engines) -> DetectSnapshot {
-        let mut sum = EngineStats::default();
-        engines.iter().for_each(|engine| sum.add(engine.stats()));
-        DetectSnapshot { engines: sum }
+        DetectSnapshot { engines: engines.stats() }
     }
 }
 

@@ -294,7 +294,7 @@ impl Builder<'_> {
             learning: detectors.learning.0,
             max_pairs: detectors.max_pairs as usize,
             utc_offset: detectors.utc_offset_minutes * 60,
-            false_findings_per_day: detectors.false_findings_per_day,
+            budget: detectors.budget,
             ..lapwing_detection::Settings::default()
         }
     }

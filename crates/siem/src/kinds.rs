@@ -42,6 +42,8 @@ const LEARNING: (u8, &str) = (4, "Learning (ML/DL)");
 
 const REMOTE_SERVICES: Attack =
     Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
+const DISCOVERY: Attack =
+    Attack { technique: ("T1046", "Network Service Discovery"), tactic: ("TA0007", "Discovery") };
 const BRUTE_FORCE: Attack =
     Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
 
@@ -55,7 +57,9 @@ pub fn attacks(finding: &Finding) -> &'static [Attack] {
     match finding.kind {
         FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
         FindingKind::AuthFailures => &[BRUTE_FORCE],
+        FindingKind::Scan => &[DISCOVERY],
         FindingKind::NewPair
+        | FindingKind::NewIdentity
         | FindingKind::VolumeSpike
         | FindingKind::VolumeDrop
         | FindingKind::Silence
@@ -92,6 +96,26 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "FREQUENT",
             first_steps: "Look for a deployment or configuration change that explains the call. If there is \
                           none, isolate the source and read the traces.",
+        },
+        FindingKind::NewIdentity => KindFacts {
+            title: "New identity",
+            analytic: BEHAVIORAL,
+            parameter: "peer_identity",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Find which workload holds the identity. If none was installed on purpose, look for \
+                          one that runs with a wrong or the default service account, and isolate it.",
+        },
+        FindingKind::Scan => KindFacts {
+            title: "Scan of services",
+            analytic: BEHAVIORAL,
+            parameter: "called_services",
+            analysis: "Frequency Analysis",
+            pattern: "HIGH_VOLUME",
+            usual: "NORMAL_VOLUME",
+            first_steps: "Isolate the source unless a change explains why it calls so many services. Read \
+                          what it asked for, and what it was given.",
         },
         FindingKind::VolumeSpike => KindFacts {
             title: "Volume spike",

@@ -89,6 +89,7 @@ fn subject_matter(finding: &Finding, context: &Context) -> Value {
         },
         "unmapped": {
             "kind": finding.kind.as_str(),
+            "origins": finding.origins,
             "score": finding.score,
             "observed": finding.observed,
             "expected": finding.expected,

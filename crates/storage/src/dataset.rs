@@ -164,6 +164,8 @@ impl Dataset {
                     None => frames.push((*partition, vec![row])),
                 }
             }
+            // In ascending order, as receive writes them: a lower partition begins another run.
+            frames.sort_unstable_by_key(|(partition, _)| *partition);
             for (partition, rows) in frames {
                 let calls = Calls::from_log(take_record_batch(&batch, &UInt32Array::from(rows))?)?;
                 self.ready.push_back((partition, calls));

@@ -63,8 +63,12 @@ pub struct Finding {
     pub explanation: String,
     /// At most five calls that show it.
     pub exemplars: Vec<Exemplar>,
-    /// Joins findings of one cause; equal to `id` until there is grouping.
+    /// Joins findings of one cause: the id of the first of them; equal to `id` where a finding stands alone.
     pub incident: String,
+    /// Services where the cause of the incident probably lies, as far as known at this revision; most probable
+    /// first, at most three.
+    #[serde(default)]
+    pub origins: Vec<String>,
     /// lapwing's version and the hash of the detector settings that made this.
     pub made_by: String,
 }

@@ -87,6 +87,10 @@ words! {
     FindingKind {
         /// A pair that has not been seen before.
         NewPair = "new_pair",
+        /// A caller with an identity that nobody in the mesh, or nobody on the pair, has shown before.
+        NewIdentity = "new_identity",
+        /// A source that reaches out to many services which it hardly ever calls, or which deny it.
+        Scan = "scan",
         /// More calls than the pair's history explains.
         VolumeSpike = "volume_spike",
         /// Fewer calls than the pair's history explains.
@@ -101,7 +105,7 @@ words! {
         AuthFailures = "auth_failures",
         /// Calls refused by an authorisation policy.
         PolicyDenials = "policy_denials",
-        /// Certificate or TLS handshake failures, or an unknown identity on a pair.
+        /// Certificate or TLS handshake failures, or calls without encryption on a pair that always had it.
         TlsFailures = "tls_failures",
         /// The pair's behaviour as a whole is unlike what the trained model has seen.
         Profile = "profile",

@@ -52,7 +52,11 @@ fn stranger(case: &Case<'_>) -> Option<Claim> {
         state.encrypted,
         state.history()
     );
-    Some(Claim { class: Class::Any, ..claim(case, n, Severity::Medium, text) })
+    Some(Claim {
+        kind: FindingKind::NewIdentity,
+        class: Class::Any,
+        ..claim(case, n, Severity::Medium, text)
+    })
 }
 
 fn claim(case: &Case<'_>, n: u64, severity: Severity, explanation: String) -> Claim {

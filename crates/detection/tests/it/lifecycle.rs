@@ -128,6 +128,31 @@ fn a_new_pair_is_reported_from_its_first_call_and_closes_by_itself() {
 }
 
 #[test]
+fn a_source_that_probes_services_is_a_scan_in_one_incident_with_its_pairs() {
+    let findings = scene(|mut shots| {
+        let at = shots[10].at;
+        let probed = ["pay/ledger", "pay/payment", "user/accounts", "user/sessions", "ops/jobs"];
+        shots.extend(probed.iter().zip(0..).map(|(to, i)| Shot {
+            authz: (i % 2 == 0).then_some("denied:none"),
+            ..Shot::new(at + i * 20 * SECOND, "shop/cart", to)
+        }));
+        shots
+    });
+    let scans: Vec<&Finding> = findings.iter().filter(|f| f.kind == FindingKind::Scan).collect();
+    let first = scans[0];
+    assert_eq!(
+        (first.state, first.source.as_deref(), &first.destination),
+        (FindingState::Open, Some("shop/cart"), &None)
+    );
+    assert!((1..=5).contains(&first.exemplars.len()));
+    assert_eq!(first.origins, ["shop/cart"]);
+    assert_eq!(scans.last().expect("it was opened").state, FindingState::Close);
+    let opened: Vec<&Finding> = findings.iter().filter(|f| f.state == FindingState::Open).collect();
+    assert_eq!(opened.len(), 6, "five pairs and the scan");
+    assert!(opened.iter().all(|f| f.incident == opened[0].id));
+}
+
+#[test]
 fn nothing_is_reported_while_learning() {
     let mut shots = steady(MONDAY, MONDAY + DAY - HOUR, 60, "a/b", "c/d");
     shots.push(Shot { tls: Some("failed:expired"), ..Shot::new(MONDAY + DAY - HOUR, "e/f", "c/d") });
@@ -173,7 +198,7 @@ fn both_sides_of_a_hop_are_one_call() {
     let mut mesh = Mesh::new(&settings(), 1);
     mesh.feed(&shots, 1_000);
     mesh.quiet(end + HOUR);
-    let pairs = mesh.engines[0].pairs();
+    let pairs = mesh.judge.pairs();
     assert_eq!((pairs[0].calls, pairs[0].signal), (48 * 60, Some(Signal::LogServer)));
     assert!((50.0..70.0).contains(&pairs[0].calls_per_hour));
     assert!((15.0..25.0).contains(&pairs[0].latency_ms_p50));

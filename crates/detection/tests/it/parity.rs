@@ -1,6 +1,6 @@
 //! Findings depend on the calls alone.
 
-use lapwing_telemetry::{Finding, Outcome, Signal};
+use lapwing_telemetry::{Finding, FindingKind, Outcome, Signal};
 use proptest::prelude::*;
 
 use crate::scenes::{DAY, HOUR, MONDAY, Mesh, SECOND, Shot, settings, steady};
@@ -32,6 +32,10 @@ fn calls(seed: u64) -> Vec<Shot> {
         });
     }
     shots.push(Shot::new(trouble + HOUR, "ops/new", "data/orders"));
+    let probed = ["data/orders", "pay/a", "pay/b", "user/a", "user/b"];
+    shots.extend(
+        probed.iter().zip(0..).map(|(to, i)| Shot::new(trouble + HOUR + i * 37 * SECOND, "shop/web", to)),
+    );
     shots.sort_by_key(|s| s.received_at);
     shots
 }
@@ -50,6 +54,8 @@ proptest! {
         let shots = calls(seed);
         let expected = whole(&shots);
         prop_assert!(expected.len() >= 4, "the scene has something to find");
+        prop_assert!(expected.iter().any(|f| f.kind == FindingKind::Scan));
+        prop_assert!(expected.iter().any(|f| f.incident != f.id));
         let mut mesh = Mesh::new(&settings(), partitions);
         mesh.feed(&shots, size);
         prop_assert_eq!(mesh.sorted(END + 2 * HOUR), expected);
@@ -91,13 +97,13 @@ fn a_frame_that_the_state_includes_is_skipped() {
     let shots = calls(7);
     let mut mesh = Mesh::new(&settings(), 1);
     mesh.feed(&shots, 500);
-    let before = mesh.engines[0].save();
+    let before = mesh.judge.save();
     let again = crate::scenes::batch(&shots[..500]);
     let position = lapwing_telemetry::Position {
         partition: lapwing_telemetry::Partition(0),
         offset: lapwing_telemetry::Offset(3),
     };
     let mut out = Vec::new();
-    mesh.engines[0].observe(position, &again, &mut out);
-    assert_eq!((mesh.engines[0].save(), out.len(), mesh.engines[0].stats().late_frames), (before, 0, 1));
+    mesh.judge.observe(position, &again, &mut out);
+    assert_eq!((mesh.judge.save(), out.len(), mesh.judge.stats().late_frames), (before, 0, 1));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lapwing_detection::{Engine, Settings};
+use lapwing_detection::{Mesh as Judge, Settings};
 use lapwing_telemetry::{
     Builders, Call, Calls, EventTime, Finding, Offset, Outcome, Partition, Position, Signal, partition_of,
 };
@@ -81,49 +81,46 @@ pub(crate) fn settings() -> Arc<Settings> {
     Arc::new(Settings::default())
 }
 
-/// Engines of some partitions, fed as `detect` feeds them.
+/// A mesh of some partitions, fed as `detect` feeds it.
 pub(crate) struct Mesh {
-    pub(crate) engines: Vec<Engine>,
+    pub(crate) judge: Judge,
+    partitions: u16,
     offset: u64,
     pub(crate) findings: Vec<Finding>,
 }
 
 impl Mesh {
     pub(crate) fn new(settings: &Arc<Settings>, partitions: u16) -> Mesh {
-        let engines = (0..partitions).map(|_| Engine::new(settings.clone(), None)).collect();
-        Mesh { engines, offset: 0, findings: Vec::new() }
+        let judge = Judge::new(partitions, settings.clone(), None);
+        Mesh { judge, partitions, offset: 0, findings: Vec::new() }
     }
 
     /// Feeds calls, in order of arrival, as batches of `size`.
     pub(crate) fn feed(&mut self, shots: &[Shot], size: usize) {
-        let count = self.engines.len() as u16;
         for chunk in shots.chunks(size.max(1)) {
-            self.engines.iter_mut().for_each(|e| e.begin(EventTime(chunk[0].received_at)));
-            for partition in 0..count {
+            for partition in 0..self.partitions {
                 let of = |s: &&Shot| {
-                    partition_of("prod", s.source.as_deref(), s.destination.as_deref(), count).0 == partition
+                    partition_of("prod", s.source.as_deref(), s.destination.as_deref(), self.partitions).0
+                        == partition
                 };
                 let part: Vec<Shot> = chunk.iter().filter(of).cloned().collect();
                 if !part.is_empty() {
                     let position = Position { partition: Partition(partition), offset: Offset(self.offset) };
                     self.offset += 1;
-                    self.engines[usize::from(partition)].observe(position, &batch(&part), &mut self.findings);
+                    self.judge.observe(position, &batch(&part), &mut self.findings);
                 }
             }
         }
     }
 
     pub(crate) fn quiet(&mut self, up_to: i64) {
-        let findings = &mut self.findings;
-        self.engines.iter_mut().for_each(|e| e.advance(EventTime(up_to), findings));
+        self.judge.advance(EventTime(up_to), &mut self.findings);
     }
 
-    /// Saves and restores every engine.
+    /// Saves and restores.
     pub(crate) fn restart(&mut self, settings: &Arc<Settings>) {
-        for engine in &mut self.engines {
-            *engine = Engine::restore(settings.clone(), None, &engine.save())
-                .expect("an engine reads its own state");
-        }
+        self.judge = Judge::restore(self.partitions, settings.clone(), None, &self.judge.save())
+            .expect("a mesh reads its own state");
     }
 
     /// Findings in one order, whatever order they came in.

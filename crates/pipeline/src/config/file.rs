@@ -186,8 +186,9 @@ mirror! {
         learning: Span = Span::seconds(86_400),
         /// Pairs kept at most; further ones are counted together and reported.
         max_pairs: u32 = 50_000,
-        /// False findings a day that are acceptable for every hundred pairs.
-        false_findings_per_day: f64 = 1.0,
+        /// The budget: false findings a day that are acceptable over the whole mesh. Every detector's threshold
+        /// follows from it, the number of pairs and the number of tests a day.
+        budget: f64 = 0.33,
         /// Time zone of the daily and weekly rhythm, an offset from UTC in minutes.
         utc_offset_minutes: i32 = 0,
         /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
