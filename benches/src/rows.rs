@@ -10,7 +10,7 @@ use lapwing_telemetry::{Builders, Calls, EventTime, Partition, RawCalls};
 use crate::Workload;
 
 /// Partitions of the journal by default.
-pub const PARTITIONS: u16 = 4;
+pub const PARTITIONS: u16 = 1;
 /// Rows in one group of the door: 2 MiB of requests.
 pub const GROUP_ROWS: usize = 2_300;
 /// When the rows of benchmarks arrive: 2026-11-22T01:23:27Z.

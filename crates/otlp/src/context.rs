@@ -151,7 +151,7 @@ mod tests {
 
     fn resource(attributes: &[(&'static str, &'static str)], inventory: &str) -> Resource {
         let mut record = Record::default();
-        record.reset(Kind::Log);
+        record.begin(Kind::Log);
         for (key, value) in attributes {
             record.push(Text::Plain(key), Text::Plain(value), Role::Other);
         }

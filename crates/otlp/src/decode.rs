@@ -1,9 +1,10 @@
 //! From a request's bytes to rows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lapwing_telemetry::{Builders, EventTime, Signal, calls::event_time};
+use lapwing_telemetry::{Builders, Entry, EventTime, Key, Signal, calls::event_time};
 
 use crate::attributes::Role;
 use crate::context::{Known, Resource, Scope};
@@ -11,7 +12,7 @@ use crate::derive::{Derived, cluster};
 use crate::known_names::NameTable;
 use crate::mesh::Mesh;
 use crate::names::{Side, is_name};
-use crate::record::{Kind, Record};
+use crate::record::{Kind, Record, first_bits};
 use crate::walk;
 use crate::{Inventory, json};
 
@@ -144,10 +145,17 @@ pub struct Decoder {
     pub(crate) scopes: Known<Scope>,
     names: NameTable,
     derived: Derived,
+    /// Number of the last record; see [`Builders::append_like`].
+    number: u64,
+    /// Its resource, its scope and the places of the attributes that became entries.
+    shape: (u64, u64, u64),
     stats: DecodeStats,
     /// What OTLP/JSON is translated into.
     translated: Vec<u8>,
 }
+
+/// Where decoders begin to number records: a builder must not take a record of one for that of another.
+static FIRST_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// Values may nest this deep at most, whatever the settings say: prost, which reads the same requests
 /// elsewhere, stops at 100 messages, and each array costs two.
@@ -167,6 +175,8 @@ impl Decoder {
             scopes: Known::default(),
             names: NameTable::default(),
             derived: Derived::default(),
+            number: FIRST_NUMBER.fetch_add(1 << 40, Ordering::Relaxed),
+            shape: (0, 0, 0),
             stats: DecodeStats::default(),
             translated: Vec::new(),
         }
@@ -175,6 +185,7 @@ impl Decoder {
     /// Uses another inventory from now on.
     pub fn set_inventory(&mut self, inventory: Arc<Inventory>) {
         self.mesh.set_inventory(inventory);
+        self.derived.forget();
         self.resources = Known::default();
     }
 
@@ -279,7 +290,8 @@ impl<'d> Batch<'d> {
 
     /// Appends the call of one complete record, or rejects it.
     pub(crate) fn append(&mut self, record: &Record<'_>, resource: &Resource, scope: &Scope) {
-        let Decoder { derived, mesh, names, settings, stats, .. } = &mut *self.decoder;
+        let Decoder { derived, mesh, names, settings, stats, number, shape, .. } = &mut *self.decoder;
+        *number += 1;
         derived.read(record, resource, mesh);
         if let Some(rejected) = rejection(derived, self.received_at, settings, stats) {
             *rejected += 1;
@@ -288,8 +300,21 @@ impl<'d> Batch<'d> {
         count(derived, record, stats);
         let cluster = cluster(record, resource, mesh, &settings.default_cluster);
         let call = derived.call(record, self.received_at, cluster);
-        let shared = [&resource.attributes, &scope.attributes];
-        self.builders.append_with(&call, &shared, derived.attributes(record, names));
+
+        let kept = derived.kept_places(record);
+        let before = std::mem::replace(shape, (resource.attributes.id(), scope.attributes.id(), kept));
+        if record.changes().same_names && before == *shape {
+            let changed = Places(record.changes().values & kept).map(|place| {
+                let rank = (kept & first_bits(place)).count_ones() as usize;
+                (rank, record.attributes()[place].value.get(&record.arena))
+            });
+            if self.builders.append_like(&call, *number, derived.same, changed) {
+                return;
+            }
+        }
+        let beyond = (64..record.len()).filter(|place| derived.keeps_beyond(record, *place));
+        let entries = Places(kept).chain(beyond).map(|place| entry(record, place, names));
+        self.builders.append_with(&call, *number, &[&resource.attributes, &scope.attributes], entries);
     }
 
     /// What became of the records so far.
@@ -318,6 +343,30 @@ impl<'d> Batch<'d> {
     }
 }
 
+/// The places whose bits are set, in order.
+struct Places(u64);
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let place = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (place < 64).then_some(place)
+    }
+}
+
+#[inline]
+fn entry<'r>(record: &'r Record<'_>, place: usize, names: &'r NameTable) -> Entry<'r> {
+    let attribute = &record.attributes()[place];
+    let key = match names.get(attribute.id) {
+        Some(name) => Key::Known(name),
+        None => Key::Text(attribute.key.get(&record.arena)),
+    };
+    Entry { key, value: attribute.value.get(&record.arena) }
+}
+
 /// The count of the reason for which a record is rejected, if it is.
 fn rejection<'s>(
     derived: &Derived,
@@ -326,7 +375,7 @@ fn rejection<'s>(
     stats: &'s mut DecodeStats,
 ) -> Option<&'s mut u64> {
     let (started_at, ended_at) =
-        (derived.started_at(), event_time(derived.started_at().0, derived.duration_ns));
+        (derived.started_at(), event_time(derived.started_at().0, derived.duration_ns()));
     if started_at == EventTime::MIN {
         Some(&mut stats.rejected_without_time)
     } else if started_at.max(ended_at) > received_at.plus(settings.max_ahead) {
@@ -339,21 +388,21 @@ fn rejection<'s>(
 }
 
 fn count(derived: &Derived, record: &Record<'_>, stats: &mut DecodeStats) {
-    let signal = Signal::ALL.iter().position(|s| *s == derived.signal).unwrap_or(0);
+    let signal = Signal::ALL.iter().position(|s| *s == derived.pair.signal).unwrap_or(0);
     stats.rows_by_signal[signal] += 1;
     let ids = [(record.trace_id, 16), (record.span_id, 8), (record.parent_span_id, 8)];
     stats.ids_invalid += ids.iter().filter(|(id, len)| !id.is_empty() && id.len() != *len).count() as u64;
-    let Some(side) = derived.side else {
+    let Some(side) = derived.pair.side else {
         stats.not_calls += 1;
         return;
     };
-    let has_source = derived.source.is_some();
+    let has_source = derived.pair.source.is_some();
     match (record.kind, side) {
         (Kind::Span(_), Side::Server) if has_source => stats.server_spans_joined += 1,
         (Kind::Span(_), Side::Server) => stats.server_spans_unjoined += 1,
         _ => stats.without_source += u64::from(!has_source),
     }
-    stats.without_destination += u64::from(derived.destination.is_none());
+    stats.without_destination += u64::from(derived.pair.destination.is_none());
 }
 
 /// Whether a record's attributes are those of an access log, so that its body need not be read.

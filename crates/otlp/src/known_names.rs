@@ -14,8 +14,6 @@ use crate::wire::{Fault, text};
 pub(crate) struct NameTable {
     names: Vec<AttributeName>,
     places: HashMap<String, NameId, RandomState>,
-    /// Values that have been numbered.
-    values: u64,
 }
 
 /// The place of a name in the table.
@@ -39,12 +37,6 @@ impl NameTable {
         self.names.get(id.0 as usize)
     }
 
-    /// A number for a value, never given before.
-    fn number(&mut self) -> u64 {
-        self.values += 1;
-        self.values
-    }
-
     fn id(&mut self, name: &str) -> NameId {
         if let Some(id) = self.places.get(name) {
             return *id;
@@ -59,8 +51,8 @@ impl NameTable {
     }
 }
 
-/// The attributes in one request, and which followed which: proxies send the same ones in the same order, and
-/// most with the same value again, so that most are found by one comparison, with no look at what they are.
+/// The names in one request, and which followed which: proxies send the same ones in the same order, so that
+/// most are found by one comparison, with no look at what they are.
 pub(crate) struct Names<'a> {
     /// The first stands for the record's beginning.
     known: Vec<Known<'a>>,
@@ -70,20 +62,8 @@ pub(crate) struct Names<'a> {
 #[derive(Clone, Copy)]
 struct Known<'a> {
     name: Named<'a>,
-    /// The attribute of this name that came last, if it may be known by its bytes.
-    seen: Seen<'a>,
     /// Place of the name that followed it the last time.
     next: u32,
-}
-
-/// An attribute as it was read.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Seen<'a> {
-    /// The whole field of the span or log record, with its key; empty if there is none.
-    field: &'a [u8],
-    pub(crate) text: &'a str,
-    /// Stands for the name and the value; see [`lapwing_telemetry::Entry`].
-    pub(crate) number: u64,
 }
 
 /// A name, and what is known of it.
@@ -101,7 +81,7 @@ const LIMIT: usize = 96;
 impl Default for Names<'_> {
     fn default() -> Self {
         let name = Named { text: "", role: Role::Other, id: NameId::NONE };
-        Names { known: vec![Known { name, seen: Seen::default(), next: 0 }], before: 0 }
+        Names { known: vec![Known { name, next: 0 }], before: 0 }
     }
 }
 
@@ -112,26 +92,16 @@ impl<'a> Names<'a> {
         self.before = 0;
     }
 
-    /// The attribute that `rest` begins with and how long its field is, if it is the one expected here and
-    /// has the same bytes as the last time.
+    /// Where the name that came last is kept.
     #[inline]
-    pub(crate) fn again(&mut self, rest: &[u8]) -> Option<(&Named<'a>, Seen<'a>, usize)> {
-        let next = self.known[self.before as usize].next;
-        let known = &self.known[next as usize];
-        let len = known.seen.field.len();
-        if len == 0 || !rest.get(..len).is_some_and(|field| same(field, known.seen.field)) {
-            return None;
-        }
-        self.before = next;
-        Some((&known.name, known.seen, len))
+    pub(crate) fn place(&self) -> u32 {
+        self.before
     }
 
-    /// Keeps the attribute whose name was found last; `field` are its bytes. Says how it is known now.
+    /// Goes on behind the name that is kept at `place`.
     #[inline]
-    pub(crate) fn keep(&mut self, field: &'a [u8], text: &'a str, table: &mut NameTable) -> u64 {
-        let number = table.number();
-        self.known[self.before as usize].seen = Seen { field, text, number };
-        number
+    pub(crate) fn go_on(&mut self, place: u32) {
+        self.before = place;
     }
 
     /// The next attribute's name. The answer holds until the next question.
@@ -156,7 +126,7 @@ impl<'a> Names<'a> {
                 let name = Named { text, role: role_of(text), id: table.id(text) };
                 // When there are too many, the last place is everyone's.
                 self.known.truncate(LIMIT - 1);
-                self.known.push(Known { name, seen: Seen::default(), next: 0 });
+                self.known.push(Known { name, next: 0 });
                 self.known.len() - 1
             }
         };

@@ -90,7 +90,7 @@ fn context_attribute<'a>(
     room: Room,
 ) -> Result<(), Fault> {
     let (name, text) = read_pair(pair, &mut record.arena, batch.limits.max_nesting, room)?;
-    if record.attributes.len() >= batch.limits.max_attributes_per_record {
+    if record.len() >= batch.limits.max_attributes_per_record {
         batch.stats().attributes_dropped += 1;
         return Ok(());
     }

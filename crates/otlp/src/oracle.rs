@@ -11,14 +11,14 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message;
 
 use self::requests::{damaged, damages, logs, traces};
-use crate::attributes::{Role, role_of};
+use crate::attributes::{ATTRIBUTES, Role, role_of};
 use crate::context::Scope;
 use crate::decode::{Batch, Decoder, Encoding, Payload};
 use crate::record::{Kind, Record};
@@ -89,7 +89,7 @@ fn hex(id: &[u8]) -> String {
 
 fn span_record(span: &Span) -> Record<'static> {
     let mut record = Record::default();
-    record.reset(Kind::Span(span.kind));
+    record.begin(Kind::Span(span.kind));
     let id = |id: &Vec<u8>| -> &'static [u8] { Box::leak(id.clone().into_boxed_slice()) };
     (record.start_ns, record.end_ns) = (span.start_time_unix_nano, span.end_time_unix_nano);
     (record.trace_id, record.span_id) = (id(&span.trace_id), id(&span.span_id));
@@ -139,7 +139,7 @@ fn span_record(span: &Span) -> Record<'static> {
 /// Bodies of the generated logs are no access logs, so they stay what they are.
 fn log_record(log: &LogRecord) -> Record<'static> {
     let mut record = Record::default();
-    record.reset(Kind::Log);
+    record.begin(Kind::Log);
     let id = |id: &Vec<u8>| -> &'static [u8] { Box::leak(id.clone().into_boxed_slice()) };
     (record.start_ns, record.observed_ns) = (log.time_unix_nano, log.observed_time_unix_nano);
     (record.trace_id, record.span_id) = (id(&log.trace_id), id(&log.span_id));
@@ -311,6 +311,64 @@ fn every_field_of_every_message_takes_the_wire_type_that_prost_takes_and_no_othe
     };
     common.iter().chain(&of_traces).for_each(|path| check(Payload::Traces, path));
     common.iter().chain(&of_logs).for_each(|path| check(Payload::Logs, path));
+}
+
+/// Every change of one value, after a record with these attributes: what is known of the record before must
+/// not show.
+fn check_changes(kind: Option<i32>, attributes: &[(&str, &str)]) -> Result<(), TestCaseError> {
+    let pair = |(key, text): &(&str, &str)| KeyValue {
+        key: (*key).to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue((*text).to_owned())) }),
+        key_strindex: 0,
+    };
+    let time = NOW.unix_nanos() - 1_000_000;
+    let rows = |records: &[&[(&str, &str)]]| {
+        let attributes = records.iter().map(|record| record.iter().map(pair).collect::<Vec<_>>());
+        let (payload, body) = match kind {
+            Some(kind) => {
+                let span = |attributes| Span {
+                    attributes,
+                    kind,
+                    start_time_unix_nano: time,
+                    end_time_unix_nano: time + 1_000,
+                    ..Span::default()
+                };
+                let scope = ScopeSpans { spans: attributes.map(span).collect(), ..ScopeSpans::default() };
+                let group = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+                (Payload::Traces, ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec())
+            }
+            None => {
+                let log = |attributes| LogRecord { attributes, time_unix_nano: time, ..LogRecord::default() };
+                let scope = ScopeLogs { log_records: attributes.map(log).collect(), ..ScopeLogs::default() };
+                let group = ResourceLogs { scope_logs: vec![scope], ..ResourceLogs::default() };
+                (Payload::Logs, ExportLogsServiceRequest { resource_logs: vec![group] }.encode_to_vec())
+            }
+        };
+        sorted(walk(&mut decoder(), payload, Encoding::Protobuf, &body).unwrap())
+    };
+    for place in 0..attributes.len() {
+        let mut records: Vec<Vec<(&str, &str)>> = vec![attributes.to_vec(); requests::TEXTS.len() + 1];
+        records.iter_mut().zip(requests::TEXTS).for_each(|(record, text)| record[place].1 = text);
+        let together = rows(&records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for (record, row) in records.iter().zip(together) {
+            prop_assert_eq!(&[row][..], &rows(&[record])[..], "{:?}", record);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 192 } else { 512 }))]
+
+    #[test]
+    fn a_record_says_the_same_alone_and_after_one_that_is_almost_alike(
+        kind in prop::sample::select(vec![None, Some(2), Some(3)]),
+        attributes in prop::sample::subsequence(ATTRIBUTES, 1..16).prop_shuffle(),
+        texts in prop::collection::vec(prop::sample::select(&requests::TEXTS[..]), 16),
+    ) {
+        let attributes: Vec<_> = attributes.iter().map(|(name, ..)| *name).zip(texts).collect();
+        check_changes(kind, &attributes)?;
+    }
 }
 
 proptest! {

@@ -40,7 +40,7 @@ fn without_origin(target: &str) -> &str {
     // Only a scheme at the very start makes it a URL: `/go?to=http://…` is a path.
     let scheme = target.bytes().take_while(u8::is_ascii_alphabetic).count();
     let Some(rest) = target[scheme..].strip_prefix("://").filter(|_| scheme > 0) else { return target };
-    let path = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or("/", |at| &rest[at..]);
+    let path = memchr::memchr3(b'/', b'?', b'#', rest.as_bytes()).map_or("/", |at| &rest[at..]);
     if path.starts_with('/') { path } else { "/" }
 }
 

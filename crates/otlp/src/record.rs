@@ -1,5 +1,7 @@
 //! One span or log record while it is being read.
 
+use lapwing_telemetry::same;
+
 use crate::attributes::{ROLES, Role};
 use crate::known_names::NameId;
 use crate::value::Text;
@@ -9,9 +11,32 @@ use crate::value::Text;
 pub(crate) struct Attribute<'a> {
     pub(crate) key: Text<'a>,
     pub(crate) value: Text<'a>,
+    pub(crate) role: Role,
     pub(crate) id: NameId,
-    /// See [`lapwing_telemetry::Entry`].
-    pub(crate) known_as: u64,
+    /// Where [`crate::known_names::Names`] has its name.
+    pub(crate) name_place: u32,
+    /// The bytes that it was read from, field key and all, if those bytes say nothing else; else empty.
+    pub(crate) field: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// One that is not kept by its bytes.
+    pub(crate) fn new(key: Text<'a>, value: Text<'a>, role: Role) -> Attribute<'a> {
+        Attribute { key, value, role, id: NameId::NONE, name_place: 0, field: &[] }
+    }
+
+    fn has_name_of(&self, other: &Attribute<'_>) -> bool {
+        match (self.key, other.key) {
+            _ if self.id != other.id || self.role != other.role => false,
+            _ if self.id != NameId::NONE => true,
+            (Text::Plain(one), Text::Plain(other)) => one == other,
+            _ => false,
+        }
+    }
+
+    fn has_value_of(&self, other: &Attribute<'_>) -> bool {
+        matches!((self.value, other.value), (Text::Plain(one), Text::Plain(other)) if one == other)
+    }
 }
 
 /// Whether a record is a span, and of which kind, or a log record.
@@ -23,6 +48,10 @@ pub(crate) enum Kind {
 }
 
 /// A record's fields, borrowed from the request; reused from record to record.
+///
+/// Records of one proxy are alike: the same attributes in the same order, most with the value that they had
+/// before. So a record keeps the attributes of the one before, each is compared with what now stands in its
+/// place, and what is known afterwards is what *changed*.
 pub(crate) struct Record<'a> {
     pub(crate) kind: Kind,
     /// Nanoseconds since the epoch; 0 if absent.
@@ -38,11 +67,34 @@ pub(crate) struct Record<'a> {
     pub(crate) status_code: i32,
     /// The body of a log record, as long as it is not among the attributes.
     pub(crate) body: Option<Text<'a>>,
-    pub(crate) attributes: Vec<Attribute<'a>>,
     /// Holds the text of values that are not a piece of the request.
     pub(crate) arena: String,
+    /// Those of this record, and behind the first `len` what is left of the record before.
+    attributes: Vec<Attribute<'a>>,
+    len: usize,
     /// Place of the first attribute of each role, counted from 1; 0 if there is none.
     places: [u16; ROLES],
+    /// Whether each of the first 64 attributes says nothing (`-`), as bits.
+    silent: u64,
+    changes: Changes,
+    /// Whether there was a record before.
+    has_before: bool,
+}
+
+/// How a record's attributes differ from those of the record before it in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Whether they have the same names in the same order; if not, nothing else is known.
+    pub(crate) same_names: bool,
+    /// Places of those with another value, as bits.
+    pub(crate) values: u64,
+    /// Their roles, as bits.
+    pub(crate) roles: u64,
+}
+
+impl Changes {
+    const NONE: Changes = Changes { same_names: true, values: 0, roles: 0 };
+    const UNKNOWN: Changes = Changes { same_names: false, values: !0, roles: !0 };
 }
 
 impl Default for Record<'_> {
@@ -57,74 +109,160 @@ impl Default for Record<'_> {
             parent_span_id: &[],
             status_code: 0,
             body: None,
-            attributes: Vec::new(),
             arena: String::new(),
+            attributes: Vec::new(),
+            len: 0,
             places: [0; ROLES],
+            silent: 0,
+            changes: Changes::UNKNOWN,
+            has_before: false,
         }
     }
 }
 
 impl<'a> Record<'a> {
-    /// Makes it as good as new, keeping the memory.
-    pub(crate) fn reset(&mut self, kind: Kind) {
-        let (mut attributes, mut arena) =
-            (std::mem::take(&mut self.attributes), std::mem::take(&mut self.arena));
-        attributes.clear();
-        arena.clear();
-        *self = Record { kind, attributes, arena, ..Record::default() };
+    /// Begins another record.
+    pub(crate) fn begin(&mut self, kind: Kind) {
+        self.kind = kind;
+        (self.start_ns, self.end_ns, self.observed_ns) = (0, 0, 0);
+        (self.trace_id, self.span_id, self.parent_span_id) = (&[], &[], &[]);
+        self.status_code = 0;
+        self.body = None;
+        self.arena.clear();
+        self.len = 0;
+        self.changes = if self.has_before { Changes::NONE } else { Changes::UNKNOWN };
+        self.has_before = true;
+    }
+
+    /// Ends it: what is left of the record before goes.
+    pub(crate) fn end(&mut self) {
+        if self.attributes.len() > self.len {
+            self.truncate(self.len);
+        }
+    }
+
+    /// The next attribute, if it is the one that had this place in the record before and `rest` begins with
+    /// the bytes that it was read from; it is then this record's as well.
+    #[inline]
+    pub(crate) fn again(&mut self, rest: &[u8]) -> Option<&Attribute<'a>> {
+        let attribute = self.attributes.get(self.len)?;
+        let len = attribute.field.len();
+        if len == 0 || !rest.get(..len).is_some_and(|field| same(field, attribute.field)) {
+            return None;
+        }
+        self.len += 1;
+        Some(attribute)
+    }
+
+    /// Gives the next attribute another value, if it has this name in the record before; says whether it has.
+    #[inline]
+    pub(crate) fn change(&mut self, name: &[u8], value: &'a str, field: &'a [u8]) -> Option<u32> {
+        let place = self.len;
+        let attribute = self.attributes.get_mut(place).filter(|_| place < 64)?;
+        let Text::Plain(key) = attribute.key else { return None };
+        if attribute.id == NameId::NONE || !same(key.as_bytes(), name) {
+            return None;
+        }
+        attribute.value = Text::Plain(value);
+        attribute.field = field;
+        self.len += 1;
+        self.changes.values |= 1 << place;
+        self.changes.roles |= 1 << attribute.role as u32;
+        self.silent = self.silent & !(1 << place) | u64::from(value == "-") << place;
+        Some(attribute.name_place)
     }
 
     pub(crate) fn push(&mut self, key: Text<'a>, value: Text<'a>, role: Role) {
-        self.push_named(key, value, role, NameId::NONE, 0);
+        self.put(Attribute::new(key, value, role));
     }
 
+    /// Adds an attribute.
     #[inline]
-    pub(crate) fn push_named(
-        &mut self,
-        key: Text<'a>,
-        value: Text<'a>,
-        role: Role,
-        id: NameId,
-        known_as: u64,
-    ) {
-        self.attributes.push(Attribute { key, value, id, known_as });
-        let place = &mut self.places[role as usize];
-        if *place == 0 {
-            // Beyond 65 535 attributes (the limit is far lower) a role is not found any more.
-            *place = u16::try_from(self.attributes.len()).unwrap_or(0);
+    pub(crate) fn put(&mut self, attribute: Attribute<'a>) {
+        let (place, role) = (self.len, attribute.role);
+        self.len += 1;
+        match self.attributes.get_mut(place) {
+            Some(known) if place < 64 && known.has_name_of(&attribute) => {
+                if known.has_value_of(&attribute) {
+                    return;
+                }
+                *known = attribute;
+                self.changes.values |= 1 << place;
+                self.changes.roles |= 1 << role as u32;
+            }
+            _ => {
+                self.truncate(place);
+                self.len += 1;
+                self.attributes.push(attribute);
+                let first = &mut self.places[role as usize];
+                if *first == 0 {
+                    // Beyond 65 535 attributes (the limit is far lower) a role is not found any more.
+                    *first = u16::try_from(place + 1).unwrap_or(0);
+                }
+            }
+        }
+        if place < 64 {
+            let is_silent = attribute.value.get(&self.arena) == "-";
+            self.silent = self.silent & !(1 << place) | u64::from(is_silent) << place;
         }
     }
 
     /// Takes back the attributes from the `len`-th on.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.attributes.truncate(len);
-        for place in &mut self.places {
-            if usize::from(*place) > len {
-                *place = 0;
-            }
+        if self.attributes.len() > len {
+            self.attributes.truncate(len);
+            self.places.iter_mut().filter(|place| usize::from(**place) > len).for_each(|place| *place = 0);
+            self.silent &= first_bits(len);
         }
+        self.len = len;
+        self.changes = Changes::UNKNOWN;
+    }
+
+    /// How many attributes it has so far.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How its attributes differ from those of the record before.
+    pub(crate) fn changes(&self) -> Changes {
+        self.changes
+    }
+
+    /// The attributes, in order of arrival.
+    pub(crate) fn attributes(&self) -> &[Attribute<'a>] {
+        &self.attributes[..self.len]
+    }
+
+    /// Places of the attributes that say nothing (`-`), as bits, as far as the 64th.
+    pub(crate) fn silent_places(&self) -> u64 {
+        self.silent & first_bits(self.len)
     }
 
     /// Whether there is an attribute of this role, even one that says nothing.
     pub(crate) fn has(&self, role: Role) -> bool {
-        self.places[role as usize] != 0
+        self.place(role as usize).is_some()
     }
 
     /// What the first attribute of this role says; `None` if there is none, or it says nothing (`-`).
     #[inline]
     pub(crate) fn get(&self, role: Role) -> Option<&str> {
-        let place = usize::from(self.places[role as usize]).checked_sub(1)?;
-        let text = self.attributes[place].value.get(&self.arena);
+        let text = self.attributes[self.place(role as usize)?].value.get(&self.arena);
         (text != "-" && !text.is_empty()).then_some(text)
     }
 
     /// The place of the attribute that [`Record::get`] reads for a role.
+    #[inline]
     pub(crate) fn place(&self, role: usize) -> Option<usize> {
-        usize::from(self.places[role]).checked_sub(1)
+        usize::from(self.places[role]).checked_sub(1).filter(|place| *place < self.len)
     }
 
     /// The attributes' names and values.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.attributes.iter().map(|a| (a.key.get(&self.arena), a.value.get(&self.arena)))
+        self.attributes().iter().map(|a| (a.key.get(&self.arena), a.value.get(&self.arena)))
     }
+}
+
+/// The lowest `len` bits; all if there are not so many.
+pub(crate) fn first_bits(len: usize) -> u64 {
+    if len < 64 { (1 << len) - 1 } else { !0 }
 }

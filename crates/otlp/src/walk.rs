@@ -13,9 +13,9 @@ use crate::context::Resource;
 use crate::decode::{Batch, Payload, has_access_log_attributes};
 use crate::known_names::Names;
 use crate::messages::*;
-use crate::record::{Kind, Record};
+use crate::record::{Attribute, Kind, Record};
 use crate::value::{self, Shape, Text};
-use crate::wire::{self, Fault, Reader, Room, known};
+use crate::wire::{self, Fault, Reader, Room, known, string_attribute};
 
 /// Reads a whole request.
 pub(crate) fn request(payload: Payload, body: &[u8], batch: &mut Batch<'_>) -> Result<(), Fault> {
@@ -159,7 +159,7 @@ impl<'a> Walk<'a, '_, '_> {
 
     fn span(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-        self.record.reset(Kind::Span(0));
+        self.record.begin(Kind::Span(0));
         self.tail = Tail::default();
         self.names.begin();
         let (mut name, mut trace_state, mut message) = ("", "", "");
@@ -214,12 +214,13 @@ impl<'a> Walk<'a, '_, '_> {
         }
         let names = ["dropped_attributes_count", "dropped_events_count", "dropped_links_count"];
         names.into_iter().zip(dropped).for_each(|(name, count)| self.say_count(name, count));
+        self.record.end();
         Ok(())
     }
 
     fn log_record(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
         const KNOWN: u32 = known(&[1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]);
-        self.record.reset(Kind::Log);
+        self.record.begin(Kind::Log);
         // Its ids come after its attributes, and are not text.
         self.tail = Tail { is_tried: true, text: "" };
         self.names.begin();
@@ -269,6 +270,7 @@ impl<'a> Walk<'a, '_, '_> {
         }
         self.say("event_name", event_name);
         self.say_count("dropped_attributes_count", dropped);
+        self.record.end();
         Ok(())
     }
 
@@ -277,29 +279,37 @@ impl<'a> Walk<'a, '_, '_> {
     #[inline]
     fn string_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
         let Walk { batch, record, names, tail, .. } = self;
-        let room = batch.limits.max_attributes_per_record.saturating_sub(record.attributes.len());
+        let room = batch.limits.max_attributes_per_record.saturating_sub(record.len());
         for _ in 0..room {
             let rest = reader.rest();
+            if let Some(attribute) = record.again(rest) {
+                names.go_on(attribute.name_place);
+                reader.pass(attribute.field.len());
+                continue;
+            }
             if rest.first() != Some(&(field as u8)) {
                 break;
             }
-            if let Some((name, seen, len)) = names.again(rest) {
-                reader.pass(len);
-                let (key, text) = (Text::Plain(name.text), Text::Plain(seen.text));
-                record.push_named(key, text, name.role, name.id, seen.number);
-                continue;
-            }
-            let mut after = *reader;
-            let Some((name, text)) = after.string_attribute() else { break };
-            if name.len().max(text.len()) > batch.limits.max_value_bytes {
+            let Some((name, text, len)) = string_attribute(rest) else { break };
+            if len > batch.limits.max_value_bytes {
                 break;
             }
             tail.reach(rest);
-            let named = *names.find(name, batch.names())?;
-            let text = tail.text(text)?;
-            *reader = after;
-            let known_as = names.keep(&rest[..rest.len() - reader.rest().len()], text, batch.names());
-            record.push_named(Text::Plain(named.text), Text::Plain(text), named.role, named.id, known_as);
+            let (text, field) = (tail.text(text)?, &rest[..len]);
+            reader.pass(len);
+            if let Some(name_place) = record.change(name, text, field) {
+                names.go_on(name_place);
+                continue;
+            }
+            let name = *names.find(name, batch.names())?;
+            record.put(Attribute {
+                key: Text::Plain(name.text),
+                value: Text::Plain(text),
+                role: name.role,
+                id: name.id,
+                name_place: names.place(),
+                field,
+            });
         }
         Ok(())
     }
@@ -368,7 +378,7 @@ impl<'a> Walk<'a, '_, '_> {
     }
 
     fn flattened(&mut self, prefix: &str, n: usize, name: &str, text: Text<'a>) {
-        if self.record.attributes.len() >= self.batch.limits.max_attributes_per_record {
+        if self.record.len() >= self.batch.limits.max_attributes_per_record {
             self.batch.stats().attributes_dropped += 1;
             return;
         }
@@ -390,7 +400,7 @@ impl<'a> Walk<'a, '_, '_> {
 
     /// Returns whether the attributes now say all that the body says.
     fn read_access_log(&mut self, body: Text<'a>) -> bool {
-        let (before, dropped_before) = (self.record.attributes.len(), self.batch.stats().attributes_dropped);
+        let (before, dropped_before) = (self.record.len(), self.batch.stats().attributes_dropped);
         let is_whole = match body {
             Text::Plain(text) if text.starts_with('[') => access_log::read_text(text, |name, value| {
                 self.add(Text::Plain(name), Text::Plain(value), role_of(name));
@@ -422,7 +432,7 @@ impl<'a> Walk<'a, '_, '_> {
     }
 
     fn add(&mut self, name: Text<'a>, value: Text<'a>, role: Role) {
-        if self.record.attributes.len() >= self.batch.limits.max_attributes_per_record {
+        if self.record.len() >= self.batch.limits.max_attributes_per_record {
             self.batch.stats().attributes_dropped += 1;
             return;
         }

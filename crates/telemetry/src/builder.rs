@@ -93,6 +93,11 @@ impl SharedAttributes {
         SharedAttributes { id: NEXT.fetch_add(1, Ordering::Relaxed), entries }
     }
 
+    /// Tells these attributes from all others of this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The pairs.
     pub fn entries(&self) -> &[(String, String)] {
         &self.entries
@@ -132,9 +137,17 @@ pub struct Entry<'a> {
     pub key: Key<'a>,
     /// Its value.
     pub value: &'a str,
-    /// A number that stands for this value under this name and for nothing else in this process, so that it
-    /// need not be compared again; 0 if there is none.
-    pub known_as: u64,
+}
+
+/// Which fields of a call have the values that they have in the call before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Same {
+    /// `signal`, `cluster`, `destination` and both identities.
+    pub pair: bool,
+    /// `operation`, `method` and `path`.
+    pub request: bool,
+    /// `outcome`, `authn`, `authz`, `tls` and `flags`.
+    pub response: bool,
 }
 
 /// One builder per partition, so that no batch is ever split after it is built: a slice would drag the
@@ -165,22 +178,44 @@ impl Builders {
 
     /// Appends one call to the batch of its partition. `attributes` are (name, value) in order of arrival.
     pub fn append<'a>(&mut self, call: &Call<'_>, attributes: impl Iterator<Item = (&'a str, &'a str)>) {
-        let entries = attributes.map(|(key, value)| Entry { key: Key::Text(key), value, known_as: 0 });
-        self.append_with(call, &[], entries);
+        let entries = attributes.map(|(key, value)| Entry { key: Key::Text(key), value });
+        self.append_with(call, 0, &[], entries);
     }
 
-    /// Appends one call whose attributes are those in `shared` and then `attributes`.
+    /// Appends one call whose attributes are those in `shared` and then `attributes`. `number` is the call's,
+    /// for [`Builders::append_like`]; 0 if none is to be like it.
     pub fn append_with<'a>(
         &mut self,
         call: &Call<'_>,
+        number: u64,
         shared: &[&SharedAttributes],
         attributes: impl Iterator<Item = Entry<'a>>,
     ) {
+        self.part(call).append(call, number, shared, attributes);
+        self.rows += 1;
+    }
+
+    /// Appends one call that has the attributes of the call with the number before `number`, except for the
+    /// values in `changed`: by their place among the attributes that were not shared; and the fields that are
+    /// the `same`. Returns whether it did; it does not if that call is not the last one of the same batch.
+    pub fn append_like<'a>(
+        &mut self,
+        call: &Call<'_>,
+        number: u64,
+        same: Same,
+        changed: impl Iterator<Item = (usize, &'a str)>,
+    ) -> bool {
+        let appended = self.part(call).append_like(call, number, same, changed);
+        self.rows += usize::from(appended);
+        appended
+    }
+
+    /// The builder of the call's partition.
+    fn part(&mut self, call: &Call<'_>) -> &mut CallBuilder {
         let count = self.parts.len() as u16;
         let partition =
             if count == 1 { 0 } else { partition_of(call.cluster, call.source, call.destination, count).0 };
-        self.parts[usize::from(partition)].append(call, shared, attributes);
-        self.rows += 1;
+        &mut self.parts[usize::from(partition)]
     }
 
     /// Remembers how far the builders have got, so that a request found to be malformed half-way leaves nothing.
@@ -234,20 +269,28 @@ pub struct CallBuilder {
     names: Vec<u32>,
     /// Entries of the shared attributes that this batch has, by their id.
     shared: HashMap<u64, Vec<(u32, u32)>, foldhash::fast::FixedState>,
+    last: Last,
+}
+
+/// The last row, for the next one to be like it.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    /// Its call's number; 0 if it has none.
+    number: u64,
+    /// How many of its entries are shared.
+    shared: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Predicted {
     value: u32,
-    /// The number that the value came with.
-    known_as: u64,
     /// The name that followed.
     next_key: u32,
 }
 
 impl Default for Predicted {
     fn default() -> Predicted {
-        Predicted { value: NULL, known_as: 0, next_key: NULL }
+        Predicted { value: NULL, next_key: NULL }
     }
 }
 
@@ -280,37 +323,79 @@ impl CallBuilder {
     fn append<'a>(
         &mut self,
         call: &Call<'_>,
+        number: u64,
         shared: &[&SharedAttributes],
         attributes: impl Iterator<Item = Entry<'a>>,
     ) {
+        self.append_fields(call, Same::default());
+        let start = self.entry_keys.len();
+        shared.iter().for_each(|run| self.append_shared(run));
+        self.last = Last { number, shared: self.entry_keys.len() - start };
+        self.append_entries(attributes);
+        self.entry_ends.push(self.entry_keys.len() as i32);
+    }
+
+    fn append_like<'a>(
+        &mut self,
+        call: &Call<'_>,
+        number: u64,
+        same: Same,
+        changed: impl Iterator<Item = (usize, &'a str)>,
+    ) -> bool {
+        if self.last.number == 0 || self.last.number != number - 1 {
+            return false;
+        }
+        self.append_fields(call, same);
+        let start = self.entry_ends.len().checked_sub(2).map_or(0, |before| self.entry_ends[before] as usize);
+        let end = self.entry_keys.len();
+        self.entry_keys.extend_from_within(start..end);
+        self.entry_values.extend_from_within(start..end);
+        for (place, value) in changed {
+            let at = end + self.last.shared + place;
+            self.entry_values[at] = self.value(self.entry_keys[at], value);
+        }
+        self.entry_ends.push(self.entry_keys.len() as i32);
+        self.last.number = number;
+        true
+    }
+
+    fn append_fields(&mut self, call: &Call<'_>, same: Same) {
         self.received_at.push(call.received_at.0);
         self.started_at.push(call.started_at.0);
         self.duration_ns.push(call.duration_ns);
-        self.words[SIGNAL].push(Some(call.signal.as_str()));
-        self.words[CLUSTER].push(Some(call.cluster));
         self.words[SOURCE].push(call.source);
-        self.words[DESTINATION].push(call.destination);
-        self.words[SOURCE_IDENTITY].push(call.source_identity);
-        self.words[DESTINATION_IDENTITY].push(call.destination_identity);
-        self.words[OPERATION].push(call.operation);
-        self.words[METHOD].push(call.method);
-        self.words[PATH].push(call.path);
-        self.words[OUTCOME].push(Some(call.outcome.as_str()));
-        self.words[AUTHN].push(call.authn);
-        self.words[AUTHZ].push(call.authz);
-        self.words[TLS].push(call.tls);
-        self.words[FLAGS].push(call.flags);
+        if same.pair {
+            let kept = [SIGNAL, CLUSTER, DESTINATION, SOURCE_IDENTITY, DESTINATION_IDENTITY];
+            kept.into_iter().for_each(|word| self.words[word].push_again());
+        } else {
+            self.words[SIGNAL].push(Some(call.signal.as_str()));
+            self.words[CLUSTER].push(Some(call.cluster));
+            self.words[DESTINATION].push(call.destination);
+            self.words[SOURCE_IDENTITY].push(call.source_identity);
+            self.words[DESTINATION_IDENTITY].push(call.destination_identity);
+        }
+        if same.request {
+            [OPERATION, METHOD, PATH].into_iter().for_each(|word| self.words[word].push_again());
+        } else {
+            self.words[OPERATION].push(call.operation);
+            self.words[METHOD].push(call.method);
+            self.words[PATH].push(call.path);
+        }
+        if same.response {
+            [OUTCOME, AUTHN, AUTHZ, TLS, FLAGS].into_iter().for_each(|word| self.words[word].push_again());
+        } else {
+            self.words[OUTCOME].push(Some(call.outcome.as_str()));
+            self.words[AUTHN].push(call.authn);
+            self.words[AUTHZ].push(call.authz);
+            self.words[TLS].push(call.tls);
+            self.words[FLAGS].push(call.flags);
+        }
         self.status.push(call.status);
         self.bytes_in.push(call.bytes_in);
         self.bytes_out.push(call.bytes_out);
         self.trace_id.push(call.trace_id.map(<[u8; 16]>::as_slice), 16);
         self.span_id.push(call.span_id.map(<[u8; 8]>::as_slice), 8);
         self.parent_span_id.push(call.parent_span_id.map(<[u8; 8]>::as_slice), 8);
-        for run in shared {
-            self.append_shared(run);
-        }
-        self.append_entries(attributes);
-        self.entry_ends.push(self.entry_keys.len() as i32);
     }
 
     fn append_shared(&mut self, run: &SharedAttributes) {
@@ -326,8 +411,8 @@ impl CallBuilder {
         self.predicted.resize(self.keys.len(), Predicted::default());
         let (mut expected, mut before) = (self.first_key, None);
         // Not a `for` loop: iterating from within lets the compiler join this body with the iterator's.
-        attributes.for_each(|Entry { key, value, known_as }| {
-            let key_id = match key {
+        attributes.for_each(|entry| {
+            let key_id = match entry.key {
                 Key::Known(name) => match self.names.get(name.id as usize) {
                     Some(&id) if id != NULL => id,
                     _ => self.learn(name),
@@ -335,19 +420,22 @@ impl CallBuilder {
                 Key::Text(key) if self.keys.is_at(expected, key) => expected,
                 Key::Text(key) => self.unexpected(key, before),
             };
-            let predicted = &mut self.predicted[key_id as usize];
-            expected = predicted.next_key;
-            let is_known = known_as != 0 && predicted.known_as == known_as;
-            if !is_known {
-                if !self.values.is_at(predicted.value, value) {
-                    predicted.value = self.values.id(value);
-                }
-                predicted.known_as = known_as;
-            }
+            expected = self.predicted[key_id as usize].next_key;
             self.entry_keys.push(key_id);
-            self.entry_values.push(predicted.value);
+            let value_id = self.value(key_id, entry.value);
+            self.entry_values.push(value_id);
             before = Some(key_id);
         });
+    }
+
+    /// The number of a value under the name with this number.
+    #[inline]
+    fn value(&mut self, key_id: u32, value: &str) -> u32 {
+        let predicted = &mut self.predicted[key_id as usize];
+        if !self.values.is_at(predicted.value, value) {
+            predicted.value = self.values.id(value);
+        }
+        predicted.value
     }
 
     #[cold]
@@ -386,6 +474,7 @@ impl CallBuilder {
         self.entry_keys.truncate(entries);
         self.entry_values.truncate(entries);
         self.entry_ends.truncate(rows);
+        self.last = Last::default();
     }
 
     fn finish(&mut self) -> RawCalls {
@@ -393,6 +482,7 @@ impl CallBuilder {
         self.first_key = 0;
         self.names.clear();
         self.shared.clear();
+        self.last = Last::default();
         let time = |values: Vec<i64>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
@@ -479,18 +569,14 @@ mod tests {
         let (one, two) = (SharedAttributes::new(pairs("one")), SharedAttributes::new(pairs("two")));
         let call = Call::new(EventTime(9), EventTime(5), Signal::LogServer, "prod");
         for _batch in 0..2 {
-            let entry = |key, value, known_as| Entry { key, value, known_as };
-            let attributes = [
-                entry(Key::Known(&name), "1", 7),
-                entry(Key::Text("b"), "2", 0),
-                entry(Key::Known(&name), "2", 8),
-            ];
-            builders.append_with(&call, &[&one, &two], attributes.into_iter());
-            builders.append(&call, [("one", "own"), ("b", "one")].into_iter());
-            builders.append_with(&call, &[&two], std::iter::empty());
+            let entry = |key, value| Entry { key, value };
             let attributes =
-                [entry(Key::Text("c"), "1", 9), entry(Key::Text("a"), "2", 8), entry(Key::Text("a"), "1", 7)];
-            builders.append_with(&call, &[&one], attributes.into_iter());
+                [entry(Key::Known(&name), "1"), entry(Key::Text("b"), "2"), entry(Key::Known(&name), "2")];
+            builders.append_with(&call, 0, &[&one, &two], attributes.into_iter());
+            builders.append(&call, [("one", "own"), ("b", "one")].into_iter());
+            builders.append_with(&call, 0, &[&two], std::iter::empty());
+            let attributes = [entry(Key::Text("c"), "1"), entry(Key::Text("a"), "1")];
+            builders.append_with(&call, 0, &[&one], attributes.into_iter());
             let raw = builders.finish().remove(0).1;
             let attributes = raw.columns().attributes();
             let row = |row| attributes.row(row).collect::<Vec<_>>();
@@ -500,7 +586,7 @@ mod tests {
             );
             assert_eq!(row(1), [("one", "own"), ("b", "one")]);
             assert_eq!(row(2), [("two", "x"), ("b", "two")]);
-            assert_eq!(row(3), [("one", "x"), ("b", "one"), ("c", "1"), ("a", "2"), ("a", "1")]);
+            assert_eq!(row(3), [("one", "x"), ("b", "one"), ("c", "1"), ("a", "1")]);
         }
     }
 

@@ -34,7 +34,9 @@ pub mod sink;
 pub mod time;
 pub mod words;
 
-pub use builder::{AttributeName, Builders, Call, CallBuilder, Checkpoint, Entry, Key, SharedAttributes};
+pub use builder::{
+    AttributeName, Builders, Call, CallBuilder, Checkpoint, Entry, Key, Same, SharedAttributes,
+};
 pub use calls::{Calls, Columns, RawCalls};
 pub use finding::{Exemplar, Finding, FindingState, Severity};
 pub use interner::same;

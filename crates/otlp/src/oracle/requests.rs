@@ -14,14 +14,39 @@ use proptest::prelude::*;
 use super::NOW;
 use crate::attributes::ATTRIBUTES;
 
+/// Texts that mean something under some name.
+pub(super) const TEXTS: [&str; 26] = [
+    "sidecar~10.0.0.7~cart-1.shop~shop.svc.cluster.local",
+    "spiffe://td/ns/a/sa/c",
+    "-",
+    "",
+    "GET",
+    "200",
+    "503",
+    "0",
+    "outbound|80|v1|cart.shop.svc.cluster.local",
+    "inbound|80||",
+    "UF,URX",
+    "via_upstream",
+    "spiffe://td/ns/shop/sa/sa",
+    "spiffe://other/ns/a/sa/b",
+    "10.0.0.7:80",
+    "/a/7/b?c=d",
+    "http://cart.shop.svc/x",
+    "cart.shop",
+    "16",
+    "rbac_access_denied_matched_policy[p]",
+    "TLS_error:|1:CERTIFICATE_VERIFY_FAILED",
+    "2026-11-22T01:23:27Z",
+    "TLSv1.3",
+    "denied",
+    "00-5b8efff798038103d269b633813fc60c-eee19b7ec3c1b174-01",
+    "Zoë \u{1f426}",
+];
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
-        3 => prop::sample::select(vec![
-            "-", "", "GET", "200", "503", "0", "outbound|80|v1|cart.shop.svc.cluster.local", "inbound|80||", "UF,URX", "via_upstream",
-            "spiffe://td/ns/shop/sa/sa", "spiffe://other/ns/a/sa/b", "10.0.0.7:80", "/a/7/b?c=d", "http://cart.shop.svc/x", "cart.shop", "16",
-            "rbac_access_denied_matched_policy[p]", "TLS_error:|1:CERTIFICATE_VERIFY_FAILED", "2026-11-22T01:23:27Z", "TLSv1.3", "denied",
-            "00-5b8efff798038103d269b633813fc60c-eee19b7ec3c1b174-01", "Zoë \u{1f426}",
-        ]).prop_map(str::to_owned),
+        3 => prop::sample::select(&TEXTS[..]).prop_map(str::to_owned),
         1 => "\\PC{0,12}",
         1 => prop::collection::vec(any::<char>(), 0..6).prop_map(String::from_iter),
         1 => "[a-z]{120,140}",
@@ -170,9 +195,69 @@ fn a_log() -> impl Strategy<Value = LogRecord> {
     )
 }
 
+/// Attributes of records of one proxy: the same names in the same order, some values changed from one to the
+/// next, now and then one more or less.
+fn alike_attributes(max: usize) -> impl Strategy<Value = Vec<Vec<KeyValue>>> {
+    let at = any::<prop::sample::Index>;
+    let change = (at(), prop_oneof![9 => text().prop_map(Some), 1 => Just(None)]);
+    let changes = prop::collection::vec(prop::collection::vec(change, 0..4), 1..6);
+    (key_values(max), changes).prop_map(|(mut attributes, changes)| {
+        let next = |changes: Vec<(prop::sample::Index, Option<String>)>| {
+            for (at, text) in changes.into_iter().filter(|_| !attributes.is_empty()).collect::<Vec<_>>() {
+                let at = at.index(attributes.len());
+                match text {
+                    Some(text) => {
+                        attributes[at].value = Some(AnyValue { value: Some(Value::StringValue(text)) });
+                    }
+                    None if attributes.len() % 2 == 0 => drop(attributes.remove(at)),
+                    None => attributes.insert(at, attributes[0].clone()),
+                }
+                if attributes.is_empty() {
+                    break;
+                }
+            }
+            attributes.clone()
+        };
+        changes.into_iter().map(next).collect()
+    })
+}
+
+/// Spans of any kind, or of one proxy.
+fn spans() -> impl Strategy<Value = Vec<Span>> {
+    let alike = (alike_attributes(20), prop::collection::vec(a_span(), 6), any::<bool>());
+    let alike = alike.prop_map(|(attributes, spans, plain)| {
+        let kind = spans[0].kind;
+        let span = |(attributes, span): (Vec<KeyValue>, Span)| {
+            let span = Span { attributes, ..span };
+            if !plain {
+                return span;
+            }
+            Span { kind, events: Vec::new(), links: Vec::new(), status: None, ..span }
+        };
+        attributes.into_iter().zip(spans).map(span).collect()
+    });
+    prop_oneof![prop::collection::vec(a_span(), 0..4), alike]
+}
+
+/// Log records of any kind, or of one proxy.
+fn log_records() -> impl Strategy<Value = Vec<LogRecord>> {
+    let alike = (alike_attributes(40), prop::collection::vec(a_log(), 6), any::<bool>());
+    let alike = alike.prop_map(|(attributes, logs, plain)| {
+        let log = |(attributes, log): (Vec<KeyValue>, LogRecord)| {
+            let log = LogRecord { attributes, ..log };
+            if plain { LogRecord { body: None, severity_text: String::new(), ..log } } else { log }
+        };
+        attributes.into_iter().zip(logs).map(log).collect()
+    });
+    prop_oneof![prop::collection::vec(a_log(), 0..4), alike]
+}
+
 pub(super) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
-    let scope_spans = (scope(), prop::collection::vec(a_span(), 0..4), "\\PC{0,4}")
-        .prop_map(|(scope, spans, schema_url)| ScopeSpans { scope, spans, schema_url });
+    let scope_spans = (scope(), spans(), "\\PC{0,4}").prop_map(|(scope, spans, schema_url)| ScopeSpans {
+        scope,
+        spans,
+        schema_url,
+    });
     let resource_spans = (resource(), prop::collection::vec(scope_spans, 0..3), "\\PC{0,4}")
         .prop_map(|(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url });
     prop::collection::vec(resource_spans, 0..3)
@@ -180,7 +265,7 @@ pub(super) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
 }
 
 pub(super) fn logs() -> impl Strategy<Value = ExportLogsServiceRequest> {
-    let scope_logs = (scope(), prop::collection::vec(a_log(), 0..4), "\\PC{0,4}")
+    let scope_logs = (scope(), log_records(), "\\PC{0,4}")
         .prop_map(|(scope, log_records, schema_url)| ScopeLogs { scope, log_records, schema_url });
     let resource_logs = (resource(), prop::collection::vec(scope_logs, 0..3), "\\PC{0,4}")
         .prop_map(|(resource, scope_logs, schema_url)| ResourceLogs { resource, scope_logs, schema_url });

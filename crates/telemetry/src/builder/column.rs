@@ -22,6 +22,11 @@ impl Word {
         self.keys.push(key);
     }
 
+    /// Pushes what was pushed last.
+    pub(super) fn push_again(&mut self) {
+        self.keys.push(self.keys.last().copied().unwrap_or(NULL));
+    }
+
     pub(super) fn finish(&mut self) -> ArrayRef {
         let mut keys = replace(&mut self.keys);
         let nulls = keys.iter().map(|k| *k != NULL).collect::<NullBuffer>();
