@@ -16,6 +16,11 @@ pub(crate) enum Outcome {
         /// Numbers of rules.
         hits: Box<[u16]>,
     },
+    /// It disappears.
+    Dropped {
+        /// Numbers of rules.
+        hits: Box<[u16]>,
+    },
 }
 
 /// Decisions in two generations: when the young one is full it becomes the old one, and the old one is
@@ -36,7 +41,7 @@ struct Generation {
 
 struct Entry {
     hash: u64,
-    class: u32,
+    class: u64,
     /// The whole text: two texts with one hash must not share a decision.
     text: Box<str>,
     outcome: Outcome,
@@ -59,7 +64,7 @@ impl Cache {
     }
 
     /// What was decided about `text` in fields of this class.
-    pub(crate) fn get(&mut self, class: u32, text: &str) -> Option<Outcome> {
+    pub(crate) fn get(&mut self, class: u64, text: &str) -> Option<Outcome> {
         let hash = self.hash(class, text);
         let same = |e: &Entry| e.class == class && &*e.text == text;
         if let Some(entry) = self.young.table.find(hash, same) {
@@ -73,7 +78,7 @@ impl Cache {
     }
 
     /// Remembers a decision.
-    pub(crate) fn insert(&mut self, class: u32, text: &str, outcome: &Outcome) {
+    pub(crate) fn insert(&mut self, class: u64, text: &str, outcome: &Outcome) {
         if text.len() <= TEXT_BYTES {
             let hash = self.hash(class, text);
             self.put(Entry { hash, class, text: text.into(), outcome: outcome.clone() });
@@ -90,7 +95,7 @@ impl Cache {
         }
     }
 
-    fn hash(&self, class: u32, text: &str) -> u64 {
+    fn hash(&self, class: u64, text: &str) -> u64 {
         self.hasher.hash_one((class, text))
     }
 
@@ -105,6 +110,7 @@ impl Entry {
         let outcome = match &self.outcome {
             Outcome::Clean => 0,
             Outcome::Replaced { text, hits } => text.len() + hits.len() * 2,
+            Outcome::Dropped { hits } => hits.len() * 2,
         };
         ENTRY_BYTES + self.text.len() + outcome
     }

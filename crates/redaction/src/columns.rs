@@ -1,18 +1,21 @@
 //! Redacts a batch: each distinct value once, columns without a change shared.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, DictionaryArray, MapArray, RecordBatch, StringArray, StringBuilder, StructArray,
-    UInt32Array,
+    Array, ArrayRef, DictionaryArray, MapArray, RecordBatch, StringArray, StructArray, UInt32Array,
 };
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, UInt32Type};
-use lapwing_telemetry::{Calls, RawCalls};
+use lapwing_telemetry::calls::Words;
+use lapwing_telemetry::{Calls, EventTime, RawCalls};
 
 use crate::cache::Outcome;
+use crate::decisions::Decisions;
 use crate::fields::FieldClass;
+use crate::kinds::FieldKind;
+use crate::policy::Matched;
 use crate::redactor::Redactor;
 
 /// Columns that decode fills from a service-name alphabet, or with its own words.
@@ -20,9 +23,22 @@ const LEFT_ALONE: &[&str] = &["signal", "cluster", "source", "destination", "out
 /// Columns that hold verified identities.
 const IDENTITIES: &[&str] = &["source_identity", "destination_identity"];
 
+/// Rows, or entries of a map, for which the same holds: the number of the variant, and where they stand.
+type Runs = Vec<(u16, Range<usize>)>;
+
+/// What is known of the names of attributes for calls of one variant.
+struct Names {
+    /// By number of name: the class, and its code.
+    classes: Vec<(u64, FieldClass)>,
+    outcomes: Vec<Outcome>,
+    class_of_names: FieldClass,
+}
+
 impl Redactor {
     /// Redacts a batch: the only road from raw calls to calls.
     pub fn redact(&mut self, raw: RawCalls) -> Calls {
+        self.forget_if_full();
+        let runs = self.runs(&raw);
         let batch = raw.into_batch();
         let schema = batch.schema();
         let columns: Vec<ArrayRef> = schema
@@ -31,9 +47,9 @@ impl Redactor {
             .zip(batch.columns())
             .map(|(field, column)| match field.data_type() {
                 DataType::Dictionary(..) if !LEFT_ALONE.contains(&field.name().as_str()) => {
-                    self.words(field.name(), column)
+                    self.words(field.name(), column, &runs)
                 }
-                DataType::Map(..) => self.attributes(column),
+                DataType::Map(..) => self.attributes(column, &runs),
                 _ => column.clone(),
             })
             .collect();
@@ -45,257 +61,208 @@ impl Redactor {
         Calls::redacted(batch).expect("the schema is that of raw calls")
     }
 
+    /// What holds for which rows: by the services at both ends, and by the time of arrival.
+    fn runs(&mut self, raw: &RawCalls) -> Runs {
+        let rows = raw.len();
+        let columns = raw.columns();
+        let received = columns.received_at();
+        let rules = self.rules.clone();
+        let epoch = |at: &i64| rules.keys.epoch(EventTime(*at));
+        let (earliest, latest) = (received.iter().min().map(epoch), received.iter().max().map(epoch));
+        if !rules.policies.by_service() && earliest == latest {
+            return vec![(self.variant((None, None), earliest.unwrap_or(0)), 0..rows)];
+        }
+        let matched = |words: Words<'_>| -> Vec<Matched> {
+            words
+                .values
+                .iter()
+                .map(|service| rules.policies.of_service(service.unwrap_or_default()))
+                .collect()
+        };
+        let (source, destination) = (columns.source(), columns.destination());
+        let (by_source, by_destination) = (matched(source), matched(destination));
+        let mut runs = Runs::new();
+        let mut last = None;
+        for (row, at) in received.iter().enumerate() {
+            let one = source.id(row).map(|id| by_source[id as usize]);
+            let other = destination.id(row).map(|id| by_destination[id as usize]);
+            let this = ((one, other), epoch(at));
+            match runs.last_mut() {
+                Some((_, range)) if last == Some(this) => range.end = row + 1,
+                _ => runs.push((self.variant(this.0, this.1), row..row + 1)),
+            }
+            last = Some(this);
+        }
+        runs
+    }
+
     /// A column of words: its distinct values are scanned as text.
-    fn words(&mut self, name: &str, column: &ArrayRef) -> ArrayRef {
+    fn words(&mut self, name: &str, column: &ArrayRef, runs: &Runs) -> ArrayRef {
         let dictionary = dictionary(column);
-        let values = strings(dictionary.values());
-        let mut changes: Vec<(usize, Outcome)> = Vec::new();
-        for (id, value) in values.iter().enumerate() {
-            let value = value.unwrap_or_default();
-            if is_left_as_identity(name, value) {
-                continue;
-            }
-            let outcome = self.decide(FieldClass::default(), value);
-            if outcome != Outcome::Clean {
-                changes.push((id, outcome));
-            }
-        }
-        if changes.is_empty() {
-            return column.clone();
-        }
+        let kind = FieldKind::of_column(name);
+        let mut decisions = Decisions::new(strings(dictionary.values()));
         let keys = dictionary.keys();
-        let mut uses = vec![0u64; values.len()];
-        keys.iter().flatten().for_each(|id| uses[id as usize] += 1);
-        let mut texts: Vec<&str> = values.iter().map(Option::unwrap_or_default).collect();
-        for (id, outcome) in &changes {
-            if let Outcome::Replaced { text, hits } = outcome {
-                self.counts.add(hits, uses[*id]);
-                texts[*id] = text;
+        let mut codes = Vec::with_capacity(runs.len());
+        for (variant, rows) in runs {
+            let class = self.class_of_text(*variant, kind);
+            let code = class.code();
+            codes.push((code, rows.clone()));
+            for id in rows.clone().filter(|row| keys.is_valid(*row)).map(|row| keys.value(row)) {
+                let decision = decisions.of(code, class.scope, id, |value| {
+                    if is_left_as_identity(name, value) { Outcome::Clean } else { self.decide(class, value) }
+                });
+                decisions.used(decision, kind);
             }
         }
-        Arc::new(DictionaryArray::new(keys.clone(), built(&texts)))
+        self.count(&decisions);
+        let entries = codes.into_iter().flat_map(|(code, rows)| {
+            rows.map(move |row| (code, keys.is_valid(row).then(|| keys.value(row))))
+        });
+        decisions.column(keys, entries).unwrap_or_else(|| column.clone())
     }
 
     /// The attributes: a value is judged under the name it stands under.
-    fn attributes(&mut self, column: &ArrayRef) -> ArrayRef {
+    fn attributes(&mut self, column: &ArrayRef, runs: &Runs) -> ArrayRef {
         let map = column.as_any().downcast_ref::<MapArray>().expect("the schema says so");
         let (names, values) = (dictionary(map.keys()), dictionary(map.values()));
-        let (new_names, classes) = self.names(names);
-        let mut decisions = Decisions::new(strings(values.values()));
+        let runs = entries_of(runs, map);
+        let (tables, runs) = self.tables(runs, strings(names.values()));
         let (name_ids, value_ids) = (names.keys().values(), values.keys().values());
-        for (name, id) in name_ids.iter().zip(value_ids) {
-            let decision = decisions.of(self, classes[*name as usize], *id);
-            if decision != KEPT {
-                decisions.replaced[decision as usize].uses += 1;
+        let mut decisions = Decisions::new(strings(values.values()));
+        for (table, range) in &runs {
+            let classes = &tables[usize::from(*table)].classes;
+            for (name, id) in name_ids[range.clone()].iter().zip(&value_ids[range.clone()]) {
+                let (code, class) = classes[*name as usize];
+                let decision = decisions.of(code, class.scope, *id, |value| self.decide(class, value));
+                decisions.used(decision, class.kind);
             }
         }
-        for replaced in &decisions.replaced {
-            self.counts.add(&replaced.hits, replaced.uses);
-        }
-        let new_values: Option<ArrayRef> = if decisions.all_kept() {
-            None
-        } else if decisions.several {
-            // Some value stays under one name and goes under another: entries are renumbered.
-            let ids = name_ids.iter().zip(value_ids).map(|(name, id)| {
-                let decision = decisions.known(classes[*name as usize], *id);
-                if decision == KEPT { *id } else { decisions.values.len() as u32 + decision }
-            });
-            let ids = UInt32Array::new(ids.collect(), None);
-            Some(Arc::new(DictionaryArray::new(ids, decisions.both())))
-        } else {
-            Some(Arc::new(DictionaryArray::new(values.keys().clone(), decisions.in_place())))
-        };
+        self.count(&decisions);
+        let of_names = self.judged_names(names, &tables, &runs);
+        let class_of = |table: u16, name: u32| tables[usize::from(table)].classes[name as usize].0;
+        let entries =
+            || runs.iter().flat_map(|(table, range)| range.clone().map(move |entry| (*table, entry)));
+        let new_values = decisions.column(
+            values.keys(),
+            entries().map(|(table, entry)| (class_of(table, name_ids[entry]), Some(value_ids[entry]))),
+        );
+        let new_names = of_names.as_ref().and_then(|d| {
+            d.column(names.keys(), entries().map(|(table, entry)| (u64::from(table), Some(name_ids[entry]))))
+        });
         if new_names.is_none() && new_values.is_none() {
             return column.clone();
         }
+        let dropped = (decisions.any_dropped() || of_names.as_ref().is_some_and(Decisions::any_dropped))
+            .then(|| {
+                let is_dropped = |(table, entry): (u16, usize)| {
+                    let (name, value) = (name_ids[entry], value_ids[entry]);
+                    let of_name =
+                        of_names.as_ref().is_some_and(|d| d.is_dropped(d.known(u64::from(table), name)));
+                    of_name || decisions.is_dropped(decisions.known(class_of(table, name), value))
+                };
+                entries().map(is_dropped).collect::<Vec<bool>>()
+            });
         let new_names = new_names.unwrap_or_else(|| map.keys().clone());
         let new_values = new_values.unwrap_or_else(|| map.values().clone());
-        let DataType::Map(field, sorted) = map.data_type() else { return column.clone() };
-        let DataType::Struct(entry_fields) = field.data_type() else { return column.clone() };
-        let entries = StructArray::new(entry_fields.clone(), vec![new_names, new_values], None);
-        Arc::new(MapArray::new(field.clone(), map.offsets().clone(), entries, map.nulls().cloned(), *sorted))
+        rebuilt(map, new_names, new_values, dropped.as_deref())
     }
 
-    /// The classes of the names, and the names without the personal data that they may hold: a map may be
-    /// keyed by e-mail address. `None` if there is none.
-    fn names(&mut self, names: &DictionaryArray<UInt32Type>) -> (Option<ArrayRef>, Vec<FieldClass>) {
-        let texts = strings(names.values());
-        let decisions: Vec<(FieldClass, Outcome)> =
-            texts.iter().map(|name| self.name(name.unwrap_or_default())).collect();
-        let classes = decisions.iter().map(|(class, _)| *class).collect();
-        if decisions.iter().all(|(_, outcome)| *outcome == Outcome::Clean) {
-            return (None, classes);
+    /// What holds for the names of attributes, once for each variant; the runs then name these tables.
+    fn tables(&mut self, mut runs: Runs, names: &StringArray) -> (Vec<Names>, Runs) {
+        let mut tables: Vec<Names> = Vec::new();
+        let mut of_variant: Vec<(u16, u16)> = Vec::new();
+        for (variant, _) in &mut runs {
+            let known = of_variant.iter().find(|(v, _)| v == variant).map(|(_, table)| *table);
+            *variant = known.unwrap_or_else(|| {
+                let judged: Vec<(FieldClass, Outcome)> =
+                    names.iter().map(|name| self.name(*variant, name.unwrap_or_default())).collect();
+                let classes = judged.iter().map(|(class, _)| (class.code(), *class)).collect();
+                let outcomes = judged.into_iter().map(|(_, outcome)| outcome).collect();
+                let class_of_names = self.class_of_text(*variant, FieldKind::Name);
+                tables.push(Names { classes, outcomes, class_of_names });
+                of_variant.push((*variant, tables.len() as u16 - 1));
+                tables.len() as u16 - 1
+            });
         }
-        let mut uses = vec![0u64; texts.len()];
-        names.keys().values().iter().for_each(|id| uses[*id as usize] += 1);
-        let mut new: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-        for (id, (_, outcome)) in decisions.iter().enumerate() {
-            if let Outcome::Replaced { text, hits } = outcome {
-                self.counts.add(hits, uses[id]);
-                new[id] = text;
+        (tables, runs)
+    }
+
+    /// Decisions about names: a map may be keyed by e-mail address. `None` if every name stays.
+    fn judged_names<'a>(
+        &mut self,
+        names: &'a DictionaryArray<UInt32Type>,
+        tables: &[Names],
+        runs: &Runs,
+    ) -> Option<Decisions<'a>> {
+        let changes = |table: &Names| table.outcomes.iter().any(|outcome| *outcome != Outcome::Clean);
+        if !tables.iter().any(changes) {
+            return None;
+        }
+        let mut decisions = Decisions::new(strings(names.values()));
+        for (number, range) in runs {
+            let table = &tables[usize::from(*number)];
+            for id in &names.keys().values()[range.clone()] {
+                let outcome = |_: &str| table.outcomes[*id as usize].clone();
+                let decision = decisions.of(u64::from(*number), table.class_of_names.scope, *id, outcome);
+                decisions.used(decision, FieldKind::Name);
             }
         }
-        (Some(Arc::new(DictionaryArray::new(names.keys().clone(), built(&new)))), classes)
-    }
-}
-
-/// What stands for "the value stays", where the number of a replacement would stand.
-const KEPT: u32 = u32::MAX;
-/// What stands for "not judged yet".
-const UNKNOWN: u32 = u32::MAX - 1;
-
-/// What was decided about the values of one batch.
-struct Decisions<'a> {
-    values: &'a StringArray,
-    /// For each value the class it was first judged under, and what was decided.
-    first: Vec<(u32, u32)>,
-    /// Decisions under further classes; few values stand under names of different classes.
-    more: HashMap<(u32, u32), u32, foldhash::fast::RandomState>,
-    /// Whether about any value several things were decided.
-    several: bool,
-    replaced: Vec<Replaced>,
-}
-
-struct Replaced {
-    text: Box<str>,
-    hits: Box<[u16]>,
-    uses: u64,
-}
-
-impl<'a> Decisions<'a> {
-    fn new(values: &'a StringArray) -> Decisions<'a> {
-        Decisions {
-            values,
-            first: vec![(0, UNKNOWN); values.len()],
-            more: HashMap::default(),
-            several: false,
-            replaced: Vec::new(),
-        }
+        self.count(&decisions);
+        Some(decisions)
     }
 
-    fn of(&mut self, redactor: &mut Redactor, class: FieldClass, id: u32) -> u32 {
-        let code = class.code();
-        let (first_code, first) = self.first[id as usize];
-        if first_code == code && first != UNKNOWN {
-            return first;
-        }
-        if first != UNKNOWN
-            && let Some(decision) = self.more.get(&(code, id))
-        {
-            return *decision;
-        }
-        let decision = match redactor.decide(class, self.values.value(id as usize)) {
-            Outcome::Clean => KEPT,
-            Outcome::Replaced { text, hits } => {
-                self.replaced.push(Replaced { text, hits, uses: 0 });
-                self.replaced.len() as u32 - 1
-            }
-        };
-        if first == UNKNOWN {
-            self.first[id as usize] = (code, decision);
-        } else {
-            self.several |= first != KEPT || decision != KEPT;
-            self.more.insert((code, id), decision);
-        }
-        decision
-    }
-
-    /// What was decided; every entry has been judged before.
-    fn known(&self, class: FieldClass, id: u32) -> u32 {
-        let code = class.code();
-        let (first_code, first) = self.first[id as usize];
-        if first_code == code { first } else { self.more.get(&(code, id)).copied().unwrap_or(first) }
-    }
-
-    /// Whether every value of the dictionary stays. One that stands nowhere must go: it belongs to a call
-    /// that was rolled back, and was never looked at.
-    fn all_kept(&self) -> bool {
-        !self.several && self.first.iter().all(|(_, decision)| *decision == KEPT)
-    }
-
-    /// The dictionary with replacements in the places of what they replace.
-    fn in_place(&self) -> ArrayRef {
-        let mut texts = Texts::new(self.values);
-        for (id, (_, decision)) in self.first.iter().enumerate() {
-            match *decision {
-                KEPT => texts.keep(id),
-                UNKNOWN => texts.put(""),
-                replaced => texts.put(&self.replaced[replaced as usize].text),
+    fn count(&mut self, decisions: &Decisions<'_>) {
+        for replaced in &decisions.replaced {
+            for (kind, uses) in FieldKind::ALL.iter().zip(replaced.uses).filter(|(_, uses)| *uses > 0) {
+                let actions = &self.scopes[usize::from(replaced.scope)].actions;
+                self.counts.add(&replaced.hits, actions, *kind, u64::from(uses));
             }
         }
-        texts.finish()
-    }
-
-    /// The dictionary of what stays anywhere, and behind it all replacements.
-    fn both(&self) -> ArrayRef {
-        let mut kept: Vec<bool> = self.first.iter().map(|(_, decision)| *decision == KEPT).collect();
-        let mut also: Vec<u32> =
-            self.more.iter().filter(|(_, d)| **d == KEPT).map(|((_, id), _)| *id).collect();
-        also.drain(..).for_each(|id| kept[id as usize] = true);
-        let mut texts = Texts::new(self.values);
-        for (id, kept) in kept.iter().enumerate() {
-            if *kept { texts.keep(id) } else { texts.put("") }
-        }
-        self.replaced.iter().for_each(|r| texts.put(&r.text));
-        texts.finish()
     }
 }
 
-/// Builds a dictionary from another one: neighbours that stay are copied together.
-struct Texts<'a> {
-    values: &'a StringArray,
-    bytes: Vec<u8>,
-    ends: Vec<i32>,
-    /// Values that stay and are not copied yet.
-    pending: std::ops::Range<usize>,
+/// The entries of the rows of each run. Every entry belongs to a row: decode builds maps without holes.
+fn entries_of(runs: &Runs, map: &MapArray) -> Runs {
+    let offsets = map.offsets();
+    let at = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
+    let mut entries: Runs = runs.iter().map(|(v, rows)| (*v, at(rows.start)..at(rows.end))).collect();
+    // An entry outside every row is nobody's, and is judged all the same.
+    if let Some((_, first)) = entries.first_mut() {
+        first.start = 0;
+    }
+    if let Some((_, last)) = entries.last_mut() {
+        last.end = map.keys().len();
+    }
+    entries
 }
 
-impl<'a> Texts<'a> {
-    fn new(values: &'a StringArray) -> Texts<'a> {
-        let (bytes, ends) =
-            (Vec::with_capacity(values.value_data().len()), Vec::with_capacity(values.len() + 1));
-        let mut texts = Texts { values, bytes, ends, pending: 0..0 };
-        texts.ends.push(0);
-        texts
-    }
-
-    fn keep(&mut self, id: usize) {
-        if self.pending.end != id {
-            self.flush();
-            self.pending.start = id;
-        }
-        self.pending.end = id + 1;
-    }
-
-    fn put(&mut self, text: &str) {
-        self.flush();
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.ends.push(self.bytes.len() as i32);
-    }
-
-    fn flush(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() {
-            return;
-        }
-        let offsets = &self.values.value_offsets()[pending.start..=pending.end];
-        let shift = self.bytes.len() as i32 - offsets[0];
-        let range = offsets[0] as usize..offsets[offsets.len() - 1] as usize;
-        self.bytes.extend_from_slice(&self.values.value_data()[range]);
-        self.ends.extend(offsets[1..].iter().map(|o| o + shift));
-    }
-
-    fn finish(mut self) -> ArrayRef {
-        self.flush();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        Arc::new(StringArray::new(offsets, Buffer::from_vec(self.bytes), None))
-    }
-}
-
-fn built(texts: &[&str]) -> ArrayRef {
-    let mut builder = StringBuilder::with_capacity(texts.len(), texts.iter().map(|t| t.len()).sum());
-    texts.iter().for_each(|text| builder.append_value(text));
-    Arc::new(builder.finish())
+/// The map with other names and values, and without the entries that are dropped.
+fn rebuilt(map: &MapArray, names: ArrayRef, values: ArrayRef, dropped: Option<&[bool]>) -> ArrayRef {
+    let DataType::Map(field, sorted) = map.data_type() else { unreachable!("a map has a map's type") };
+    let DataType::Struct(entry_fields) = field.data_type() else { unreachable!("entries are structs") };
+    let Some(dropped) = dropped else {
+        let entries = StructArray::new(entry_fields.clone(), vec![names, values], None);
+        return Arc::new(MapArray::new(
+            field.clone(),
+            map.offsets().clone(),
+            entries,
+            map.nulls().cloned(),
+            *sorted,
+        ));
+    };
+    let kept = |column: &ArrayRef| -> ArrayRef {
+        let column = dictionary(column);
+        let ids = column.keys().values().iter().zip(dropped).filter(|(_, dropped)| !**dropped);
+        let ids = UInt32Array::from_iter_values(ids.map(|(id, _)| *id));
+        Arc::new(DictionaryArray::new(ids, column.values().clone()))
+    };
+    let entries = StructArray::new(entry_fields.clone(), vec![kept(&names), kept(&values)], None);
+    let lengths = map.offsets().windows(2).map(|row| {
+        let row = &dropped[row[0] as usize..row[1] as usize];
+        row.iter().filter(|dropped| !**dropped).count()
+    });
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Arc::new(MapArray::new(field.clone(), offsets, entries, map.nulls().cloned(), *sorted))
 }
 
 fn dictionary(column: &ArrayRef) -> &DictionaryArray<UInt32Type> {

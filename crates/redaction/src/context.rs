@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::action::Action;
 use crate::builtin::Rule;
 use crate::keys::{Keys, Meaning, NAME_BYTES, is_technical};
 
@@ -50,8 +51,10 @@ pub(crate) struct Text<'a> {
     pub(crate) may: u64,
     /// Rules that are switched off.
     pub(crate) disabled: u64,
-    /// Rules for addresses that truncate: what they leave is no longer theirs.
+    /// Rules for addresses that generalise: what they leave is no longer theirs.
     pub(crate) truncated: u64,
+    /// What each rule does here, by number.
+    pub(crate) actions: &'a [Action],
     /// How many bytes may still be looked at again.
     pub(crate) work: &'a Cell<usize>,
 }
@@ -68,6 +71,16 @@ impl Text<'_> {
     /// Takes `bytes` of looking again from what is left.
     pub(crate) fn spend(&self, bytes: usize) {
         self.work.set(self.work.get().saturating_sub(bytes));
+    }
+
+    /// Whether the rule of this number is on.
+    pub(crate) fn is_on(&self, rule: u16) -> bool {
+        self.actions.get(usize::from(rule)).is_none_or(|action| *action != Action::Off)
+    }
+
+    /// What the name of a field says, by rules that are on.
+    pub(crate) fn meaning(&self, name: &[u8]) -> Option<Meaning> {
+        self.keys.meaning(name).filter(|m| self.is_on(m.rule))
     }
 
     pub(crate) fn allows(&self, rule: Rule) -> bool {
@@ -103,7 +116,7 @@ impl Text<'_> {
         match self.label(place) {
             Some((start, end)) => {
                 let name = &self.bytes[start..end];
-                match self.keys.meaning(name) {
+                match self.meaning(name) {
                     Some(meaning) => meaning.rule == rule.id(),
                     None => !is_technical(name) && self.hints(rule, place),
                 }

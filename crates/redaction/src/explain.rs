@@ -4,8 +4,11 @@
 //! after only some of the words before it, is claimed by what is left then. So the reasons follow the rules,
 //! however these come to their decision.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use crate::action::Action;
 use crate::builtin::{BUILTINS, Group};
 use crate::cache::Outcome;
 use crate::columns::is_left_as_identity;
@@ -13,8 +16,9 @@ use crate::context::Found;
 use crate::decode::{self, Decoded};
 use crate::fields::{FieldClass, looks_technical};
 use crate::near_miss;
+use crate::policy::Scope;
 use crate::redactor::Redactor;
-use crate::rules::{Action, Rules};
+use crate::rules::Rules;
 use crate::scan::{Field, Scratch};
 
 /// What became of a text and why. Holds no value: only places, shapes and what stands there now.
@@ -48,7 +52,7 @@ pub struct Claim {
     pub proof: &'static str,
     /// Why the rule believes it, in words.
     pub because: String,
-    /// `replace`, `pseudonymise`, `truncate`, or another word of a rule file.
+    /// `replace`, `pseudonymise`, `generalise`, or another word of a rule file.
     pub action: &'static str,
     /// What stands there now.
     pub replacement: String,
@@ -87,11 +91,14 @@ impl Redactor {
     /// Where the rules claim anything of `text`, in order; nothing is replaced and nothing is counted. `key` is
     /// the name of the attribute that holds the text, if it is one.
     pub fn places(&mut self, key: Option<&str>, text: &str) -> Vec<Place> {
-        let class = key.map_or_else(FieldClass::default, |k| self.name(k).0);
+        let class = self.class_of(key);
         match self.decide(class, text) {
             Outcome::Clean => Vec::new(),
-            Outcome::Replaced { .. } => {
-                let found = Asking::new(&self.rules).claimed(text, class.field);
+            Outcome::Dropped { .. } if class.drop => {
+                vec![Place { rule: "field".to_owned(), start: 0, end: text.len() }]
+            }
+            Outcome::Replaced { .. } | Outcome::Dropped { .. } => {
+                let found = self.asking(class).claimed(text, class.field);
                 let place =
                     |f: &Found| Place { rule: self.rules.rule_name(f.rule), start: f.start, end: f.end };
                 if found.is_empty() {
@@ -110,12 +117,13 @@ impl Redactor {
     /// Explains what the rules do with `text`, the value of the attribute `key` if it is one. Far slower than
     /// redaction: every claim costs some twenty further looks at the text.
     pub fn explain(&mut self, key: Option<&str>, text: &str) -> Explanation {
-        let class = key.map_or_else(FieldClass::default, |k| self.name(k).0);
+        let class = self.class_of(key);
         let redacted = match self.decide(class, text) {
             Outcome::Clean => text.to_owned(),
             Outcome::Replaced { text, .. } => text.into(),
+            Outcome::Dropped { .. } => String::new(),
         };
-        let mut asking = Asking::new(&self.rules);
+        let mut asking = self.asking(class);
         let looked_at = !(class.skip && looks_technical(text)) && text.len() <= self.rules.value_bytes;
         let found = if looked_at { asking.claimed(text, class.field) } else { Vec::new() };
         let claims: Vec<Claim> = found.iter().map(|f| asking.claim(key, text, class.field, f)).collect();
@@ -127,17 +135,23 @@ impl Redactor {
         };
         Explanation { redacted, name, claims, near_misses }
     }
+
+    fn asking(&self, class: FieldClass) -> Asking<'_> {
+        Asking::new(&self.rules, self.scopes[usize::from(class.scope)].clone())
+    }
 }
 
 /// The rules, to be asked many times.
 pub(crate) struct Asking<'a> {
     pub(crate) rules: &'a Rules,
+    /// What holds where the text stands.
+    pub(crate) scope: Arc<Scope>,
     scratch: Scratch,
 }
 
 impl<'a> Asking<'a> {
-    pub(crate) fn new(rules: &'a Rules) -> Asking<'a> {
-        Asking { rules, scratch: Scratch::default() }
+    pub(crate) fn new(rules: &'a Rules, scope: Arc<Scope>) -> Asking<'a> {
+        Asking { rules, scope, scratch: Scratch::default() }
     }
 
     /// What the rules claim of `text`; nothing if it asks for more work than it may.
@@ -149,7 +163,7 @@ impl<'a> Asking<'a> {
 
     /// The same before the allow-list is asked.
     pub(crate) fn unspared(&mut self, text: &str, field: Field) -> Vec<Found> {
-        self.rules.scanner.scan(text, field, &mut self.scratch);
+        self.rules.scanner.scan(text, field, &self.scope, &mut self.scratch);
         if self.scratch.exhausted { Vec::new() } else { self.scratch.found.clone() }
     }
 
@@ -167,8 +181,13 @@ impl<'a> Asking<'a> {
             Some(reading) => format!("{because}; {reading}"),
             None => because,
         };
-        let replaced = self.rules.replace(text, std::slice::from_ref(found));
-        let replacement = replaced[found.start..replaced.len() - (text.len() - found.end)].to_owned();
+        let action = self.scope.actions[usize::from(found.rule)];
+        let replacement = if action == Action::Drop {
+            String::new()
+        } else {
+            let replaced = self.rules.replace(text, std::slice::from_ref(found), &self.scope);
+            replaced[found.start..replaced.len() - (text.len() - found.end)].to_owned()
+        };
         let entry = &self.rules.table[usize::from(found.rule)];
         Claim {
             rule: entry.name.clone(),
@@ -178,12 +197,7 @@ impl<'a> Asking<'a> {
             shape: shape(value),
             proof,
             because,
-            action: match (entry.action, &self.rules.key) {
-                (Action::Pseudonymise, Some(_)) => "pseudonymise",
-                (Action::Truncate, _) => "truncate",
-                // Without a key there are placeholders where there would be pseudonyms.
-                (Action::Replace, _) | (Action::Pseudonymise, None) => "replace",
-            },
+            action: action.word(),
             replacement,
         }
     }

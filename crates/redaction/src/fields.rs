@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use regex::bytes::Regex;
 
 use crate::keys::{Keys, Meaning, Shape, is_technical};
+use crate::kinds::FieldKind;
 use crate::scan::Field;
 
 /// How values under a name are treated.
@@ -13,13 +14,19 @@ pub(crate) struct FieldClass {
     /// Values are left alone as long as they look technical.
     pub(crate) skip: bool,
     pub(crate) field: Field,
+    /// The number of what holds there.
+    pub(crate) scope: u16,
+    pub(crate) kind: FieldKind,
+    /// Whether values go whatever they are.
+    pub(crate) drop: bool,
 }
 
 impl FieldClass {
-    /// A number that tells classes apart.
-    pub(crate) fn code(self) -> u32 {
-        let meaning = self.field.meaning.map_or(0, |m| (u32::from(m.rule) + 1) << 8 | (m.shape as u32) << 4);
-        meaning | u32::from(self.skip) | u32::from(self.field.technical) << 1
+    /// A number that tells apart classes in which one text may be judged differently.
+    pub(crate) fn code(self) -> u64 {
+        let meaning = self.field.meaning.map_or(0, |m| (u64::from(m.rule) + 1) << 8 | (m.shape as u64) << 4);
+        let flags = u64::from(self.skip) | u64::from(self.field.technical) << 1;
+        u64::from(self.scope) << 32 | meaning | flags
     }
 }
 
@@ -34,21 +41,23 @@ impl Fields {
         Fields { never_scan: never_scan.iter().map(|n| n.to_ascii_lowercase()).collect(), patterns }
     }
 
-    /// The class of an attribute called `name`.
-    pub(crate) fn class(&self, name: &str, keys: &Keys) -> FieldClass {
-        if let Some((_, rule)) = self.patterns.iter().find(|(p, _)| p.is_match(name.as_bytes())) {
+    /// Whether values under `name` are left alone as long as they look technical, and what the name says of
+    /// them, by rules for which `on` is true.
+    pub(crate) fn judge(&self, name: &str, keys: &Keys, on: impl Fn(u16) -> bool) -> (bool, Field) {
+        let by_pattern = |(pattern, rule): &&(Regex, u16)| on(*rule) && pattern.is_match(name.as_bytes());
+        if let Some((_, rule)) = self.patterns.iter().find(by_pattern) {
             let meaning = Some(Meaning::of_file(*rule));
-            return FieldClass { skip: false, field: Field { meaning, technical: false } };
+            return (false, Field { meaning, technical: false });
         }
         let lower = name.to_ascii_lowercase();
         if self.never_scan.contains(&lower) {
-            return FieldClass { skip: true, field: Field::default() };
+            return (true, Field::default());
         }
         let bare = lower.strip_prefix("resource.").unwrap_or(&lower);
-        let meaning = keys.meaning(name.as_bytes()).filter(|m| m.shape != Shape::BareName);
+        let meaning = keys.meaning(name.as_bytes()).filter(|m| m.shape != Shape::BareName && on(m.rule));
         let skip = meaning.is_none_or(super::keys::Meaning::is_built_in) && is_structural(bare);
         let meaning = if skip { None } else { meaning };
-        FieldClass { skip, field: Field { meaning, technical: is_technical(name.as_bytes()) } }
+        (skip, Field { meaning, technical: is_technical(name.as_bytes()) })
     }
 }
 
@@ -216,8 +225,8 @@ mod tests {
     use super::*;
     use crate::builtin::Rule;
 
-    fn class(name: &str) -> FieldClass {
-        Fields::new(&["Build.Id".to_owned()], Vec::new()).class(name, &Keys::builtin(0))
+    fn class(name: &str) -> (bool, Field) {
+        Fields::new(&["Build.Id".to_owned()], Vec::new()).judge(name, &Keys::builtin(0), |_| true)
     }
 
     #[test]
@@ -230,7 +239,7 @@ mod tests {
             "http.status_code",
             "build.id",
         ] {
-            assert!(class(name).skip, "{name}");
+            assert!(class(name).0, "{name}");
         }
         for name in [
             "path",
@@ -241,18 +250,18 @@ mod tests {
             "enduser.id",
             "http.request.header.cookie",
         ] {
-            assert!(!class(name).skip, "{name}");
+            assert!(!class(name).0, "{name}");
         }
     }
 
     #[test]
     fn sensitive_names_keep_their_meaning() {
         assert_eq!(
-            class("http.request.header.authorization").field.meaning.map(|m| m.rule),
+            class("http.request.header.authorization").1.meaning.map(|m| m.rule),
             Some(Rule::Authorization.id())
         );
-        assert_eq!(class("resource.user.email").field.meaning.map(|m| m.rule), Some(Rule::Email.id()));
-        assert_eq!(class("name").field.meaning, None, "the span's name is text");
+        assert_eq!(class("resource.user.email").1.meaning.map(|m| m.rule), Some(Rule::Email.id()));
+        assert_eq!(class("name").1.meaning, None, "the span's name is text");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use serde::Deserialize;
 
+use crate::kinds::FieldKind;
+
 /// A rule file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,7 +27,10 @@ pub struct RuleFile {
     /// Values that stay although a rule finds them.
     #[serde(default)]
     pub allow: Vec<AllowFile>,
-    /// What becomes of addresses; absent: public ones are truncated, private ones kept.
+    /// What is different for some services or kinds of field.
+    #[serde(default)]
+    pub policies: Vec<PolicyFile>,
+    /// What becomes of addresses; absent: public ones are generalised, private ones kept.
     #[serde(default)]
     pub ip: IpFile,
     /// Limits; absent: the defaults.
@@ -108,11 +113,41 @@ pub struct AllowFile {
     pub suffix: Option<String>,
 }
 
+/// What is different for some services or kinds of field. Policies apply in the order in which they are
+/// written, a later one over an earlier one; between two services the stricter of both ends holds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// Name of the policy, in messages about it.
+    pub name: String,
+    /// Services it is for, as `namespace/name`; `*` stands for any characters of a part.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Namespaces it is for; without these and `services` it is for every call.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Kinds of field it is for; absent: all.
+    #[serde(default)]
+    pub fields: Vec<FieldKind>,
+    /// Rules that are off there, those of rule files too.
+    #[serde(default)]
+    pub disable: Vec<String>,
+    /// Rules that are on there with their own actions although they are off elsewhere.
+    #[serde(default)]
+    pub enable: Vec<String>,
+    /// Actions there, by name of rule.
+    #[serde(default)]
+    pub actions: std::collections::BTreeMap<String, ActionWord>,
+    /// Whether every value in these fields is dropped, whatever it is.
+    #[serde(default)]
+    pub drop: bool,
+}
+
 /// What becomes of addresses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IpFile {
-    /// Addresses of the internet; absent: `truncate`.
+    /// Addresses of the internet; absent: `generalise`.
     #[serde(default)]
     pub public: Option<ActionWord>,
     /// Private, loopback and link-local addresses; absent: `keep`.
@@ -138,10 +173,16 @@ pub struct LimitsFile {
 pub enum ActionWord {
     /// A typed placeholder, `{email}`.
     Replace,
+    /// The whole value disappears: the attribute is removed, a column's text emptied.
+    Drop,
+    /// The part that names no one, in a placeholder: a card's last four digits, the domain of an e-mail
+    /// address, the district of a British postcode.
+    KeepPart,
+    /// A coarser value: the /24 or /48 of an address, the year of a birth, degrees to one decimal.
+    #[serde(alias = "truncate")]
+    Generalise,
     /// A keyed pseudonym, `{email:k1.…}`: equal values stay equal.
     Pseudonymise,
-    /// For addresses: the /24 or /48 they lie in.
-    Truncate,
     /// Nothing: the value stays.
     Keep,
 }

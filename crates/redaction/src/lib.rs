@@ -17,18 +17,23 @@
 //!
 //! No tokio, no file, no clock: rules arrive as values ([`RuleFile`] is a serde mirror), keys as bytes.
 
+mod action;
 mod builtin;
 mod cache;
 mod checks;
 mod columns;
+mod compile;
 mod context;
+mod counts;
 mod dates;
+mod decisions;
 mod decode;
 mod documents;
 mod explain;
 mod fields;
 mod file;
 mod keys;
+mod kinds;
 mod lexicon;
 mod near_miss;
 mod network;
@@ -37,6 +42,8 @@ mod pairs;
 mod patterns;
 mod phone;
 mod placeholder;
+mod policy;
+mod pseudonym;
 mod redactor;
 mod rules;
 mod scan;
@@ -45,11 +52,14 @@ mod tokens;
 mod words;
 
 pub use builtin::{BUILTINS, Builtin, Group};
+pub use counts::Count;
 pub use explain::{Claim, Explanation, NearMiss, Place, shape};
 pub use file::{
-    ActionWord, AllowFile, BuiltinFile, ExamplesFile, IpFile, KeyRuleFile, LimitsFile, RuleFile, Validator,
-    ValueRuleFile,
+    ActionWord, AllowFile, BuiltinFile, ExamplesFile, IpFile, KeyRuleFile, LimitsFile, PolicyFile, RuleFile,
+    Validator, ValueRuleFile,
 };
-pub use placeholder::{KeyProblem, PseudonymKey, UNSCANNED};
+pub use kinds::FieldKind;
+pub use placeholder::UNSCANNED;
+pub use pseudonym::{KeyProblem, PseudonymKey, PseudonymKeys};
 pub use redactor::Redactor;
 pub use rules::{CACHE_BYTES, RuleProblem, Rules, VALUE_BYTES};

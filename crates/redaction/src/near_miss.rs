@@ -1,5 +1,7 @@
 //! What looks like a value of a kind and is not claimed, and why not where that can be told.
 
+use std::sync::Arc;
+
 use crate::builtin::BUILTINS;
 use crate::checks::{self, CardLength};
 use crate::context::Found;
@@ -35,7 +37,7 @@ pub(crate) fn find(asking: &mut Asking<'_>, field: Field, text: &str, claimed: &
         let rule = asking.rules.rule_name(f.rule);
         misses.push(miss(text, &rule, f.start, f.end, "the allow-list of a rule file spares it"));
     }
-    for f in switched_off(asking.rules, text, field).iter().filter(|f| free(f.start, f.end)) {
+    for f in switched_off(asking, text, field).iter().filter(|f| free(f.start, f.end)) {
         let rule = asking.rules.rule_name(f.rule);
         misses.push(miss(text, &rule, f.start, f.end, "the rule is switched off"));
     }
@@ -50,15 +52,16 @@ pub(crate) fn find(asking: &mut Asking<'_>, field: Field, text: &str, claimed: &
 }
 
 /// What the built-in rules would claim if none were switched off.
-fn switched_off(rules: &Rules, text: &str, field: Field) -> Vec<Found> {
-    let disabled = rules.scanner.disabled;
+fn switched_off(asking: &Asking<'_>, text: &str, field: Field) -> Vec<Found> {
+    let disabled = asking.scope.disabled;
     let every = RuleFile {
         version: 1,
         ip: IpFile { private: Some(ActionWord::Replace), ..IpFile::default() },
         ..RuleFile::default()
     };
     let Ok(every) = Rules::compile(&[every], None) else { return Vec::new() };
-    let found = Asking::new(&every).unspared(text, field);
+    let [scope, ..] = every.scopes((None, None), 0);
+    let found = Asking::new(&every, Arc::new(scope)).unspared(text, field);
     let is_off = |f: &Found| usize::from(f.rule) < BUILTINS.len() && disabled & 1 << f.rule != 0;
     found.into_iter().filter(is_off).collect()
 }
@@ -84,9 +87,10 @@ fn judge(asking: &mut Asking<'_>, text: &str, start: usize, end: usize, misses: 
     }
     for (rule, key) in SPOKEN_FOR {
         let Some(id) = asking.rules.names().position(|n| n == *rule) else { continue };
-        let class = asking.rules.fields.class(key, &asking.rules.scanner.keys);
+        let scope = asking.scope.clone();
+        let (_, field) = asking.rules.fields.judge(key, &asking.rules.scanner.keys, |rule| scope.is_on(rule));
         let believed = |f: &Found| usize::from(f.rule) == id && f.start == 0 && f.end == value.len();
-        if asking.claimed(value, class.field).iter().any(believed) {
+        if asking.claimed(value, field).iter().any(believed) {
             let because = format!("its form would do, but no name or word such as `{key}` stands before it");
             misses.push(miss(text, rule, start, end, &because));
         }

@@ -202,9 +202,8 @@ impl Number {
     }
 
     fn labelled(self, text: &Text<'_>, rule: Rule) -> bool {
-        let by_label = |(s, e): (usize, usize)| {
-            text.keys.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id())
-        };
+        let by_label =
+            |(s, e): (usize, usize)| text.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id());
         match text.label(self.start) {
             Some(label) => by_label(label),
             None => text.field.is_some_and(|m| m.rule == rule.id()),
@@ -423,7 +422,7 @@ fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let bare = count == 1;
     // Eight digits are common, so a name must label them; a sort code needs only a word near by.
     let said = if bare {
-        let by_label = |(s, e): (usize, usize)| text.keys.meaning(&text.bytes[s..e]);
+        let by_label = |(s, e): (usize, usize)| text.meaning(&text.bytes[s..e]);
         let label = text.label(groups.start).map_or(text.field, by_label);
         label.is_some_and(|m| m.rule == Rule::BankAccount.id())
             || (digits.len() == 8 && text.near_tight(Rule::BankAccount, groups.start))

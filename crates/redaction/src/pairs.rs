@@ -441,7 +441,7 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
             _ => (i, i + count(bytes, i, bytes.len(), |b| !matches!(b, b',' | b')'))),
         };
         text.spend(end - start);
-        if let Some(meaning) = text.keys.meaning(name.trim_ascii()) {
+        if let Some(meaning) = text.meaning(name.trim_ascii()) {
             let inside = &bytes[start..end];
             if let Some((from, to)) = whole(inside, meaning) {
                 found.push(Found { start: start + from, end: start + to, rule: meaning.rule });

@@ -4,42 +4,55 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use lapwing_telemetry::EventTime;
+
+use crate::action::{self, Action};
 use crate::builtin::Rule;
 use crate::cache::{Cache, Outcome};
 use crate::context::Found;
+use crate::counts::{Count, Counts, FIELD_RULE, UNSCANNED_RULE};
 use crate::decode;
 use crate::fields::{FieldClass, looks_technical};
-use crate::network;
+use crate::kinds::{FieldKind, KINDS};
 use crate::placeholder::UNSCANNED;
-use crate::rules::{Action, Rules};
-use crate::scan::Scratch;
+use crate::policy::{Ends, Scope};
+use crate::pseudonym::Epoch;
+use crate::rules::Rules;
+use crate::scan::{Field, Scratch};
 
 /// Redacts. Owns a bounded memory of decisions and the counters; one per thread.
 pub struct Redactor {
     pub(crate) rules: Arc<Rules>,
-    pub(crate) cache: Cache,
+    cache: Cache,
     pub(crate) counts: Counts,
+    /// What holds somewhere, by number.
+    pub(crate) scopes: Vec<Arc<Scope>>,
+    scope_ids: HashMap<Arc<Scope>, u16, foldhash::fast::RandomState>,
+    variants: Vec<Variant>,
+    variant_ids: HashMap<(Ends, Epoch), u16, foldhash::fast::RandomState>,
+    /// Names remembered in all variants.
+    n_names: usize,
+    /// When texts without a call arrive; `None`: while the last key holds.
+    text_time: Option<EventTime>,
+    scratch: Scratch,
+}
+
+/// What holds for calls between services with some policies, while some keys hold.
+struct Variant {
+    /// Numbers of scopes, by kind of field.
+    scopes: [u16; KINDS],
     /// What was decided about names of attributes.
     names: HashMap<Box<str>, (FieldClass, Outcome), foldhash::fast::RandomState>,
-    scratch: Scratch,
 }
 
 /// Names of attributes that are remembered; a mesh has a few hundred, and whoever invents them gains nothing.
 const NAMES: usize = 4_096;
+/// Variants for which so many are remembered each.
+const VARIANTS_WITH_NAMES: usize = 16;
 /// The longest name that is remembered, in bytes.
 const NAME_BYTES: usize = 256;
-
-/// Hits by rule, and values that could not be scanned.
-#[derive(Default)]
-pub(crate) struct Counts {
-    by_rule: Vec<u64>,
-    /// Hits under rules that are no longer in force, by name.
-    past: BTreeMap<String, u64>,
-    unscanned: u64,
-}
-
-/// Marks a value that could not be scanned, where a rule's number stands.
-pub(crate) const UNSCANNED_RULE: u16 = u16::MAX;
+/// Variants after which all are made anew. They come from the policies of a rule file, so few have more than ten.
+const VARIANTS: usize = 1_024;
 
 /// Passes over one value until nothing more is found: replacing one value may bring a word near another.
 /// Three are enough for what people write; a value that needs more was made to need more.
@@ -48,52 +61,82 @@ const PASSES: usize = 6;
 impl Redactor {
     /// Makes a redactor with an empty memory.
     pub fn new(rules: Arc<Rules>) -> Redactor {
-        let counts = Counts { by_rule: vec![0; rules.table.len()], ..Counts::default() };
         Redactor {
             cache: Cache::new(rules.cache_bytes),
-            names: HashMap::default(),
+            counts: Counts::new(&rules),
+            scopes: Vec::new(),
+            scope_ids: HashMap::default(),
+            variants: Vec::new(),
+            variant_ids: HashMap::default(),
+            n_names: 0,
             rules,
-            counts,
+            text_time: None,
             scratch: Scratch::default(),
         }
     }
 
     /// Puts other rules in force; what was remembered under the old ones is forgotten, the counts stay.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        self.counts.retire(&self.rules);
-        self.counts.by_rule = vec![0; rules.table.len()];
-        self.cache = Cache::new(rules.cache_bytes);
-        self.names.clear();
+        self.counts.retire(&self.rules, &rules);
         self.rules = rules;
+        self.forget();
     }
 
-    /// Redacts one text; `key` is the name of the attribute that holds it, if it is one.
+    /// Says when the texts given to [`Redactor::redact_text`] arrive, which decides the key of their
+    /// pseudonyms. Until then it is the newest key's time.
+    pub fn set_time(&mut self, at: EventTime) {
+        self.text_time = Some(at);
+    }
+
+    /// Redacts one text; `key` is the name of the attribute that holds it, if it is one. A text that a rule
+    /// drops becomes empty.
     pub fn redact_text<'a>(&mut self, key: Option<&str>, text: &'a str) -> Cow<'a, str> {
-        let class = key.map_or_else(FieldClass::default, |k| self.name(k).0);
-        let outcome = self.decide(class, text);
-        let Outcome::Replaced { text, hits } = outcome else { return Cow::Borrowed(text) };
-        self.counts.add(&hits, 1);
-        Cow::Owned(text.into())
+        let class = self.class_of(key);
+        let (text, hits) = match self.decide(class, text) {
+            Outcome::Clean => return Cow::Borrowed(text),
+            Outcome::Replaced { text, hits } => (text.into(), hits),
+            Outcome::Dropped { hits } => (String::new(), hits),
+        };
+        self.counts.add(&hits, &self.scopes[usize::from(class.scope)].actions, class.kind, 1);
+        Cow::Owned(text)
     }
 
-    /// Hits of each rule since start, and values that could not be scanned as `unscanned`. Counts values,
-    /// never holds them.
+    /// Hits of each rule since start, `unscanned` for values that could not be looked at and `field` for those
+    /// dropped whatever they are. Counts values, never holds them.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        let mut counts = self.counts.past.clone();
-        for (entry, count) in self.rules.table.iter().zip(&self.counts.by_rule) {
-            if *count > 0 {
-                *counts.entry(entry.name.clone()).or_default() += count;
-            }
+        let mut by_rule = BTreeMap::new();
+        for Count { rule, count, .. } in self.hits() {
+            *by_rule.entry(rule).or_default() += count;
         }
-        if self.counts.unscanned > 0 {
-            *counts.entry("unscanned".to_owned()).or_default() += self.counts.unscanned;
-        }
-        counts
+        by_rule
     }
 
-    /// Decides about a text under a name of this class, from memory if it was seen before.
+    /// The same by rule, action and kind of field, in order.
+    pub fn hits(&self) -> Vec<Count> {
+        self.counts.all(&self.rules)
+    }
+
+    /// The class of a text outside calls under this name, if it has one.
+    pub(crate) fn class_of(&mut self, key: Option<&str>) -> FieldClass {
+        self.forget_if_full();
+        let keys = &self.rules.keys;
+        let epoch = self.text_time.map_or_else(|| keys.last_epoch(), |at| keys.epoch(at));
+        let variant = self.variant((None, None), epoch);
+        match key {
+            Some(key) => self.name(variant, key).0,
+            None => self.class_of_text(variant, FieldKind::Text),
+        }
+    }
+
+    /// Decides about a text in a field of this class, from memory if it was seen before.
     pub(crate) fn decide(&mut self, class: FieldClass, text: &str) -> Outcome {
-        if class.skip && looks_technical(text) || self.is_plain(class, text) {
+        if class.skip && looks_technical(text) {
+            return Outcome::Clean;
+        }
+        if class.drop && !text.is_empty() {
+            return Outcome::Dropped { hits: Box::new([FIELD_RULE]) };
+        }
+        if self.is_plain(class, text) {
             return Outcome::Clean;
         }
         if text.len() > self.rules.value_bytes {
@@ -107,20 +150,67 @@ impl Redactor {
         outcome
     }
 
+    /// The number of what holds for calls between these ends while these keys hold.
+    pub(crate) fn variant(&mut self, ends: Ends, epoch: Epoch) -> u16 {
+        if let Some(known) = self.variant_ids.get(&(ends, epoch)) {
+            return *known;
+        }
+        let scopes = self.rules.scopes(ends, epoch).map(|scope| {
+            let scope = Arc::new(scope);
+            let next = self.scopes.len() as u16;
+            *self.scope_ids.entry(scope).or_insert_with_key(|scope| {
+                self.scopes.push(scope.clone());
+                next
+            })
+        });
+        let number = self.variants.len() as u16;
+        self.variants.push(Variant { scopes, names: HashMap::default() });
+        self.variant_ids.insert((ends, epoch), number);
+        number
+    }
+
+    /// The class of texts in fields of a kind that has no names.
+    pub(crate) fn class_of_text(&self, variant: u16, kind: FieldKind) -> FieldClass {
+        let scope = self.variants[usize::from(variant)].scopes[kind as usize];
+        let drop = self.scopes[usize::from(scope)].drop;
+        FieldClass { skip: false, field: Field::default(), scope, kind, drop }
+    }
+
     /// The class of an attribute's name, and what becomes of the name itself.
-    pub(crate) fn name(&mut self, name: &str) -> (FieldClass, Outcome) {
-        if let Some(known) = self.names.get(name) {
+    pub(crate) fn name(&mut self, variant: u16, name: &str) -> (FieldClass, Outcome) {
+        if let Some(known) = self.variants[usize::from(variant)].names.get(name) {
             return known.clone();
         }
-        let class = self.rules.fields.class(name, &self.rules.scanner.keys);
-        let outcome = self.decide(FieldClass::default(), name);
+        let class = self.class_of_text(variant, FieldKind::of_attribute(name));
+        let scope = &self.scopes[usize::from(class.scope)];
+        let (skip, field) = self.rules.fields.judge(name, &self.rules.scanner.keys, |rule| scope.is_on(rule));
+        let class = FieldClass { skip, field, ..class };
+        let outcome = self.decide(self.class_of_text(variant, FieldKind::Name), name);
         if name.len() <= NAME_BYTES {
-            if self.names.len() >= NAMES {
-                self.names.clear();
+            if self.n_names >= NAMES * self.variants.len().min(VARIANTS_WITH_NAMES) {
+                self.variants.iter_mut().for_each(|v| v.names.clear());
+                self.n_names = 0;
             }
-            self.names.insert(name.into(), (class, outcome.clone()));
+            self.n_names += 1;
+            self.variants[usize::from(variant)].names.insert(name.into(), (class, outcome.clone()));
         }
         (class, outcome)
+    }
+
+    /// Forgets what holds where if that is too much, before numbers of it are handed out.
+    pub(crate) fn forget_if_full(&mut self) {
+        if self.variants.len() >= VARIANTS {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.cache = Cache::new(self.rules.cache_bytes);
+        self.scopes.clear();
+        self.scope_ids.clear();
+        self.variants.clear();
+        self.variant_ids.clear();
+        self.n_names = 0;
     }
 
     /// Whether a text is so short or plain that no built-in rule can find anything, and there are no others:
@@ -139,44 +229,30 @@ impl Redactor {
     }
 
     fn scan(&mut self, class: FieldClass, text: &str) -> Outcome {
+        let scope = self.scopes[usize::from(class.scope)].clone();
         let mut hits = Vec::new();
         let mut current = Cow::Borrowed(text);
         for _ in 0..PASSES {
-            self.rules.scanner.scan(&current, class.field, &mut self.scratch);
+            self.rules.scanner.scan(&current, class.field, &scope, &mut self.scratch);
             if self.scratch.exhausted {
                 break;
             }
             self.rules.spare_allowed(&current, &mut self.scratch.found);
-            if self.scratch.found.is_empty() {
+            let found = &self.scratch.found;
+            if found.is_empty() {
                 return match current {
                     Cow::Borrowed(_) => Outcome::Clean,
                     Cow::Owned(text) => Outcome::Replaced { text: text.into(), hits: hits.into() },
                 };
             }
-            hits.extend(self.scratch.found.iter().map(|f| f.rule));
-            current = Cow::Owned(self.rules.replace(&current, &self.scratch.found));
+            hits.extend(found.iter().map(|f| f.rule));
+            if found.iter().any(|f| scope.actions[usize::from(f.rule)] == Action::Drop) {
+                return Outcome::Dropped { hits: hits.into() };
+            }
+            current = Cow::Owned(self.rules.replace(&current, found, &scope));
         }
         hits.push(UNSCANNED_RULE);
         Outcome::Replaced { text: UNSCANNED.into(), hits: hits.into() }
-    }
-}
-
-impl Counts {
-    pub(crate) fn add(&mut self, hits: &[u16], times: u64) {
-        for rule in hits {
-            match self.by_rule.get_mut(usize::from(*rule)) {
-                Some(count) => *count += times,
-                None => self.unscanned += times,
-            }
-        }
-    }
-
-    fn retire(&mut self, rules: &Rules) {
-        for (entry, count) in rules.table.iter().zip(&self.by_rule) {
-            if *count > 0 {
-                *self.past.entry(entry.name.clone()).or_default() += count;
-            }
-        }
     }
 }
 
@@ -190,15 +266,20 @@ impl Rules {
         }
     }
 
-    /// `text` with a placeholder, pseudonym or truncated address in the place of everything found.
-    pub(crate) fn replace(&self, text: &str, found: &[Found]) -> String {
+    /// `text` with what the rules put in the place of everything found.
+    pub(crate) fn replace(&self, text: &str, found: &[Found], scope: &Scope) -> String {
         let mut out = String::with_capacity(text.len() + 16);
         let mut done = 0;
         for f in found {
             out.push_str(&text[done..f.start]);
             let quote = json_quote(text, f);
             out.push_str(quote);
-            self.write(&text[f.start..f.end], f.rule, &mut out);
+            let action = scope.actions[usize::from(f.rule)];
+            let varies = matches!(action, Action::Pseudonymise | Action::KeepPart);
+            // A segment of a path gets the bare placeholder, so that the path reads like a template.
+            let action =
+                if varies && scope.is_url && is_segment(text, f.start) { Action::Replace } else { action };
+            self.write(&text[f.start..f.end], f.rule, action, scope.epoch, &mut out);
             out.push_str(quote);
             done = f.end;
         }
@@ -206,21 +287,32 @@ impl Rules {
         out
     }
 
-    fn write(&self, value: &str, rule: u16, out: &mut String) {
+    fn write(&self, value: &str, rule: u16, action: Action, epoch: Epoch, out: &mut String) {
         let entry = &self.table[usize::from(rule)];
-        if entry.action == Action::Truncate
-            && let Some(truncated) = network::truncate(&canonical(rule, value))
+        if action == Action::Generalise
+            && let Some(network) = action::network_of(&canonical(rule, value))
         {
-            return out.push_str(&truncated);
+            return out.push_str(&network);
         }
         out.push('{');
         out.push_str(&entry.placeholder);
-        if let (Action::Pseudonymise, Some(key)) = (entry.action, &self.key) {
-            out.push(':');
-            key.write(&entry.placeholder, &canonical(rule, value), out);
+        match action {
+            Action::Pseudonymise => self.keys.write(epoch, &entry.placeholder, &canonical(rule, value), out),
+            Action::KeepPart | Action::Generalise => {
+                if let Some(part) = action::part(rule, action, &canonical(rule, value)) {
+                    out.push(':');
+                    out.push_str(&part);
+                }
+            }
+            Action::Off | Action::Replace | Action::Drop => {}
         }
         out.push('}');
     }
+}
+
+/// Whether a value that begins at `start` is a segment of a path: a slash stands before it, and no query.
+fn is_segment(url: &str, start: usize) -> bool {
+    url[..start].ends_with('/') && !url[..start].contains(['?', '#'])
 }
 
 /// A value as all its spellings are written: decoded, addresses in small letters, numbers without separators.

@@ -9,6 +9,7 @@ use crate::keys::{Keys, Meaning};
 use crate::lexicon::{Act, Lexicon, Run, SPELLED_BYTES, Walk};
 use crate::patterns::Patterns;
 use crate::placeholder::Placeholders;
+use crate::policy::Scope;
 use crate::{network, numbers, pairs, tokens, words};
 
 /// Everything that finding needs, compiled once.
@@ -19,8 +20,6 @@ pub(crate) struct Scanner {
     pub(crate) placeholders: Placeholders,
     /// Built-in rules that are switched off.
     pub(crate) disabled: u64,
-    /// Rules for addresses that truncate.
-    pub(crate) truncated: u64,
 }
 
 /// What the name of a field says about the text in it.
@@ -28,6 +27,15 @@ pub(crate) struct Scanner {
 pub(crate) struct Field {
     pub(crate) meaning: Option<Meaning>,
     pub(crate) technical: bool,
+}
+
+/// What is given with a text, and holds for everything read out of it.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    field: Field,
+    scope: &'a Scope,
+    /// How many bytes may still be looked at again.
+    work: &'a Cell<usize>,
 }
 
 /// Memory that scans reuse.
@@ -52,11 +60,12 @@ const DEPTH: usize = 2;
 
 impl Scanner {
     /// Leaves in `scratch.found` what the rules claim of `text`, in order, without overlaps.
-    pub(crate) fn scan(&self, text: &str, field: Field, scratch: &mut Scratch) {
+    pub(crate) fn scan(&self, text: &str, field: Field, scope: &Scope, scratch: &mut Scratch) {
         let bytes = text.as_bytes();
         scratch.found.clear();
         scratch.exhausted = false;
         let work = Cell::new(WORK_PER_BYTE * bytes.len() + WORK_BYTES);
+        let given = Given { field, scope, work: &work };
         if let Some(meaning) = field.meaning
             && let Some((start, end)) = pairs::whole(bytes, meaning)
         {
@@ -64,18 +73,22 @@ impl Scanner {
         }
         self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
         let decoded = if scratch.walk.encoded { Decoded::of(bytes) } else { None };
-        self.view(bytes, &scratch.walk, field, &work, decoded.is_none().then_some(DEPTH), &mut scratch.found);
+        self.view(bytes, &scratch.walk, given, decoded.is_none().then_some(DEPTH), &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
             let first = scratch.found.len();
             self.walk(&decoded.bytes, &mut scratch.inner_walk, &mut scratch.placeholders);
-            self.view(&decoded.bytes, &scratch.inner_walk, field, &work, Some(DEPTH), &mut scratch.found);
+            self.view(&decoded.bytes, &scratch.inner_walk, given, Some(DEPTH), &mut scratch.found);
             self.patterns.find(&decoded.bytes, &mut scratch.found);
             for found in &mut scratch.found[first..] {
                 (found.start, found.end) = decoded.original(found.start, found.end);
             }
         }
         scratch.exhausted = work.get() == 0;
+        if scope.partial {
+            // Before overlaps are settled: a rule that is off here must not hide one that is on.
+            scratch.found.retain(|f| scope.is_on(f.rule));
+        }
         if !scratch.found.is_empty() {
             self.settle(text, scratch);
         }
@@ -96,11 +109,11 @@ impl Scanner {
         &self,
         bytes: &[u8],
         walk: &Walk,
-        field: Field,
-        work: &Cell<usize>,
+        given: Given<'_>,
         numbers: Option<usize>,
         found: &mut Vec<Found>,
     ) {
+        let Given { field, scope, work } = given;
         let named = field.meaning.filter(|m| m.is_built_in()).map_or(0, |m| 1 << m.rule);
         let text = Text {
             bytes,
@@ -110,8 +123,9 @@ impl Scanner {
             field_is_technical: field.technical,
             field_may: named,
             may: walk.may | named,
-            disabled: self.disabled,
-            truncated: self.truncated,
+            disabled: scope.disabled,
+            truncated: scope.generalised,
+            actions: &scope.actions,
             work,
         };
         let mut after = 0;
@@ -160,7 +174,7 @@ impl Scanner {
         if let Some(depth) = numbers {
             numbers::find(&text, &walk.runs, found);
             if depth > 0 {
-                self.spelled(bytes, &walk.runs, field, work, depth, found);
+                self.spelled(bytes, &walk.runs, given, depth, found);
             }
         }
     }
@@ -214,20 +228,12 @@ impl Scanner {
                 meaning = longer;
             }
         }
-        let Some(meaning) = meaning else { return name_end };
+        let Some(meaning) = meaning.filter(|m| text.is_on(m.rule)) else { return name_end };
         pairs::find(text, name_start, name_end, meaning, found).map_or(name_end, |end| end.max(name_end))
     }
 
     /// Text spelled in base64 or hexadecimal digits: if a rule claims anything in it, the whole run goes.
-    fn spelled(
-        &self,
-        bytes: &[u8],
-        runs: &[Run],
-        field: Field,
-        work: &Cell<usize>,
-        depth: usize,
-        found: &mut Vec<Found>,
-    ) {
+    fn spelled(&self, bytes: &[u8], runs: &[Run], given: Given<'_>, depth: usize, found: &mut Vec<Found>) {
         let mut done = 0;
         for run in runs.iter().filter(|r| (r.end - r.start) as usize >= SPELLED_BYTES) {
             let (start, end) = (run.start as usize, run.end as usize);
@@ -252,8 +258,8 @@ impl Scanner {
             done = end;
             let (mut walk, mut inner) = (Walk::default(), Vec::new());
             self.walk(&text, &mut walk, &mut Vec::new());
-            self.view(&text, &walk, field, work, Some(depth - 1), &mut inner);
-            if let Some(first) = inner.iter().min_by_key(|f| f.rule) {
+            self.view(&text, &walk, given, Some(depth - 1), &mut inner);
+            if let Some(first) = inner.iter().filter(|f| given.scope.is_on(f.rule)).min_by_key(|f| f.rule) {
                 let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
                 found.push(Found { start, end: end + padding, rule: first.rule });
             }

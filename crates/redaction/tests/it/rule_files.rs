@@ -34,7 +34,7 @@ fn the_documented_file_compiles_and_does_what_its_comments_say() {
 fn built_in_rules_can_be_switched_off_and_given_other_actions() {
     let mut redactor = compile("{version: 1, builtin: {disable: [phone], actions: {public_ip: replace}}}");
     assert_eq!(redactor.redact_text(None, "call 07700900123 from 81.2.3.4"), "call 07700900123 from {ip}");
-    let mut redactor = compile("{version: 1, ip: {public: keep, private: truncate}}");
+    let mut redactor = compile("{version: 1, ip: {public: keep, private: generalise}}");
     assert_eq!(redactor.redact_text(None, "81.2.3.4 10.1.2.3"), "81.2.3.4 10.1.2.0");
 }
 
@@ -42,7 +42,7 @@ fn built_in_rules_can_be_switched_off_and_given_other_actions() {
 fn pseudonyms_are_equal_for_all_spellings_of_a_value_and_secrets_have_none() {
     let key = PseudonymKey::new("k1", &[9; 32]).unwrap();
     let mut redactor =
-        Redactor::new(Arc::new(Rules::compile(&[], Some(key)).unwrap_or_else(|p| panic!("{p:?}"))));
+        Redactor::new(Arc::new(Rules::compile(&[], Some(key.into())).unwrap_or_else(|p| panic!("{p:?}"))));
     let mut redact = |text: &str| redactor.redact_text(None, text).into_owned();
     let one = redact("ann@example.org");
     assert!(one.starts_with("{email:k1.") && one.len() == "{email:k1.}".len() + 20, "{one}");
@@ -77,10 +77,10 @@ fn a_wrong_file_is_refused_with_all_its_problems() {
     let got: Vec<String> = got.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(got.join("\n"), @r"
     rule `version`: version 2 is not known (write `version: 1`)
-    rule `emial`: there is no built-in rule of this name (did you mean `email`?)
-    rule `card`: only addresses can be truncated (write `replace` or `pseudonymise`)
+    rule `card`: there is nothing coarser to put in its place (`generalise` is for date_of_birth, location, public_ip, private_ip; write `replace`)
     rule `name_x`: there is no built-in rule of this name (`lapwing redact --stats` lists the names)
-    rule `password`: secrets are always replaced whole (remove the action, or write `replace`)
+    rule `password`: secrets are always replaced whole (remove the action; `builtin.disable` switches a rule off)
+    rule `emial`: there is no built-in rule of this name (did you mean `email`?)
     rule `Bad Name`: the name cannot stand in a placeholder (use 1 to 32 small letters, digits and `_`, a letter first)
     rule `email`: there is another rule of this name (choose another name)
     rule `nothing`: it names no key (give `keys`, `pattern`, or both)
