@@ -46,11 +46,16 @@ pub(crate) enum Command {
     )]
     Redact(RedactArgs),
     /// Check configuration files and print every problem at once.
-    #[command(after_help = "Example:\n  lapwing validate pipelines/standalone.yaml")]
+    #[command(
+        after_help = "Examples:\n  lapwing validate pipelines/standalone.yaml\n  lapwing validate --rules pipelines/rules/strict.yaml"
+    )]
     Validate {
-        /// Configuration files, merged in order.
-        #[arg(required = true)]
+        /// Configuration files, merged in order; the rule files and keys that they name are checked too.
+        #[arg(required_unless_present = "rules")]
         files: Vec<PathBuf>,
+        /// Rule files to check each by itself, without a configuration.
+        #[arg(long, num_args = 1.., value_name = "FILE")]
+        rules: Vec<PathBuf>,
     },
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  lapwing schema > pipelines/schema.json")]

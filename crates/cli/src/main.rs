@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use args::{Cli, Command, ConfigArgs, RedactArgs, RedactCommand};
 use clap::Parser;
 use lapwing_pipeline::config::{Config, Problem};
+use lapwing_pipeline::rules::RuleSources;
 use lapwing_pipeline::settings::Settings;
 
 #[global_allocator]
@@ -77,9 +78,17 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Train(args) => offline::train(&args)?,
         Command::Backtest(args) => offline::backtest(&args)?,
         Command::Redact(args) => redact::redact(&args)?,
-        Command::Validate { files } => {
-            settings(&ConfigArgs { config: files, set: Vec::new() })?;
-            println!("the configuration is valid");
+        Command::Validate { files, rules } => {
+            RuleSources::check(&rules).map_err(Failure::Config)?;
+            if files.is_empty() {
+                println!(
+                    "{} valid",
+                    if rules.len() == 1 { "the rule file is" } else { "the rule files are" }
+                );
+            } else {
+                settings(&ConfigArgs { config: files, set: Vec::new() })?;
+                println!("the configuration is valid");
+            }
         }
         Command::Schema => {
             println!("{}", serde_json::to_string_pretty(&lapwing_pipeline::config::schema())?);

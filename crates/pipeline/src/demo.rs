@@ -2,6 +2,7 @@
 //!
 //! Time is data: the door's clock is the recording's, so ten days pass in the time that the machine needs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -85,7 +86,9 @@ pub async fn demo(
         .zip(intake.decode.rows_by_signal)
         .map(|(signal, n)| (signal.as_str().to_owned(), n))
         .collect();
-    report.redactions = intake.redactions.iter().map(|(rule, n)| (rule.clone(), *n)).collect();
+    let mut by_rule = BTreeMap::new();
+    intake.redactions.iter().for_each(|hit| *by_rule.entry(hit.rule.clone()).or_default() += hit.count);
+    report.redactions = by_rule.into_iter().collect();
     if let Some(archive) = &gauges.archive {
         let archive = archive.borrow();
         (report.archived_rows, report.archived_bytes) = (archive.rows, archive.bytes);

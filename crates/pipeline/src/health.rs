@@ -1,9 +1,8 @@
 //! Whether the work is moving: snapshots of every loop, lag first, as metrics and as readiness.
 
-use std::collections::BTreeMap;
-
 use lapwing_detection::EngineStats;
 use lapwing_otlp::DecodeStats;
+use lapwing_redaction::Count;
 use tokio::sync::watch;
 
 use crate::engines::Engines;
@@ -29,8 +28,8 @@ impl<T: Default> Beat<T> {
 pub struct IntakeSnapshot {
     /// What was decoded, and what was not.
     pub decode: DecodeStats,
-    /// Redactions by rule since start.
-    pub redactions: BTreeMap<String, u64>,
+    /// Redactions by rule, action and kind of field since start.
+    pub redactions: Vec<Count>,
 }
 
 /// How far detect is.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lapwing_otlp::{DecodeStats, Decoded, Decoder, Encoding, Inventory, Malformed, Payload};
-use lapwing_redaction::{Redactor, Rules};
+use lapwing_redaction::{Count, Redactor, Rules};
 use lapwing_telemetry::{Builders, EventTime, Group};
 
 use crate::settings::IntakeSettings;
@@ -78,6 +78,11 @@ impl Intake {
     /// Redactions by rule since start.
     pub fn redactions(&self) -> std::collections::BTreeMap<String, u64> {
         self.redactor.counts()
+    }
+
+    /// The same by rule, action and kind of field.
+    pub fn redaction_hits(&self) -> Vec<Count> {
+        self.redactor.hits()
     }
 
     fn redact(&mut self) {

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod receive;
 pub mod replay;
+pub mod rules;
 pub mod run;
 pub mod search;
 pub mod settings;

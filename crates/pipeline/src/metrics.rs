@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::health::{ArchiveSnapshot, DetectSnapshot, IntakeSnapshot};
+use crate::rules::RulesStatus;
 
 /// Share of the journal's budget beyond which the process is not ready.
 const NEARLY_FULL: f64 = 0.9;
@@ -37,6 +38,8 @@ pub struct Gauges {
     pub door: Option<Arc<DoorStats>>,
     /// Receive.
     pub intake: watch::Receiver<IntakeSnapshot>,
+    /// Rules and their reloading.
+    pub rules: watch::Receiver<RulesStatus>,
     /// Detect.
     pub detect: watch::Receiver<DetectSnapshot>,
     /// Archive, if one is kept.
@@ -50,7 +53,8 @@ impl Gauges {
     pub fn new(journal: Journal, clock: Clock) -> Gauges {
         let (_, intake) = watch::channel(IntakeSnapshot::default());
         let (_, detect) = watch::channel(DetectSnapshot::default());
-        Gauges { journal, sinks: Vec::new(), door: None, intake, detect, archive: None, clock }
+        let (_, rules) = watch::channel(RulesStatus::default());
+        Gauges { journal, sinks: Vec::new(), door: None, intake, rules, detect, archive: None, clock }
     }
 
     /// Why the process is not ready; empty if it is.
@@ -65,6 +69,15 @@ impl Gauges {
             (full, "the journal is nearly full: a reader is far behind"),
         ];
         checks.into_iter().filter(|(bad, _)| *bad).map(|(_, reason)| reason).collect()
+    }
+
+    /// What an operator should know although the process is ready; empty if nothing.
+    pub fn details(&self) -> Vec<String> {
+        let problems = self.rules.borrow().problems;
+        let stale = || {
+            format!("redaction rules: the files are refused ({problems} problems); those before them hold")
+        };
+        (problems > 0).then(stale).into_iter().collect()
     }
 
     /// The metrics in Prometheus' text format, lag first.
@@ -177,10 +190,24 @@ impl Gauges {
         for (name, help, n) in counts {
             page.total(name, help, n as f64);
         }
-        page.counter("redaction_hits", "Values redacted, by rule.");
-        for (rule, n) in &intake.redactions {
-            page.value("redaction_hits_total", &[("rule", rule)], *n as f64);
+        page.counter("redaction_hits", "Values redacted, by rule, action and kind of field.");
+        for hit in &intake.redactions {
+            let labels = [("rule", hit.rule.as_str()), ("action", hit.action), ("field", hit.field)];
+            page.value("redaction_hits_total", &labels, hit.count as f64);
         }
+        let rules = *self.rules.borrow();
+        page.counter(
+            "redaction_reloads",
+            "Times that files of rules or keys were read again, by what came of it.",
+        );
+        page.value("redaction_reloads_total", &[("result", "applied")], rules.applied as f64);
+        page.value("redaction_reloads_total", &[("result", "refused")], rules.refused as f64);
+        page.one(
+            "redaction_rules_stale",
+            "gauge",
+            "1 while the files of rules or keys are refused and the rules before them hold.",
+            f64::from(u8::from(rules.problems > 0)),
+        );
     }
 
     fn detect_metrics(&self, page: &mut Page) {
@@ -328,7 +355,8 @@ async fn metrics_page(State(gauges): State<Gauges>) -> ([(header::HeaderName, &'
 async fn ready(State(gauges): State<Gauges>) -> (StatusCode, String) {
     let reasons = gauges.not_ready();
     if reasons.is_empty() {
-        (StatusCode::OK, "ready\n".into())
+        let details = gauges.details().into_iter().map(|detail| format!("{detail}\n"));
+        (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(details).collect())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; ")))
     }

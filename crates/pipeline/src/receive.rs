@@ -58,7 +58,7 @@ pub async fn receive(
             intake.set_rules(changing.rules.borrow_and_update().clone());
         }
         let pending = decode(&mut intake, gathered, &clock);
-        beat.publish(IntakeSnapshot { decode: intake.decode_stats(), redactions: intake.redactions() });
+        beat.publish(IntakeSnapshot { decode: intake.decode_stats(), redactions: intake.redaction_hits() });
         if groups.send(pending).await.is_err() {
             break; // The append task has ended; its result says why.
         }

@@ -16,11 +16,11 @@ use lapwing_storage::{Archive, Journal, state};
 use lapwing_telemetry::{Clock, FindingSink};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 
 use crate::StageError;
 use crate::archive::{ArchivePlan, archive};
-use crate::config::{KafkaExporter, Problem};
+use crate::config::KafkaExporter;
 use crate::detect::{Memory, detect};
 use crate::engines::Engines;
 use crate::health::Beat;
@@ -28,6 +28,7 @@ use crate::intake::Intake;
 use crate::metrics::{self, Gauges};
 use crate::outbox::Outbox;
 use crate::receive::{Changing, ReceiveSettings, receive};
+use crate::rules::{Fingerprint, RulesStatus};
 use crate::settings::Settings;
 
 /// Calls with `received_at` older than this are all in the log: the time between stamping a call and its
@@ -51,6 +52,9 @@ pub struct Pipeline {
     shutdown_timeout: Duration,
     inventory: watch::Sender<Arc<lapwing_otlp::Inventory>>,
     rules: watch::Sender<Arc<Rules>>,
+    rules_status: watch::Sender<RulesStatus>,
+    /// How the files of the rules looked when they were last read.
+    rules_seen: Fingerprint,
     settings: Settings,
     /// Everything there is to know about how it is doing.
     pub gauges: Gauges,
@@ -118,6 +122,8 @@ impl Pipeline {
         let intake = Intake::new(&settings.intake, inventory.clone());
         let (inventory, inventory_seen) = watch::channel(inventory);
         let (rules, rules_seen) = watch::channel(settings.intake.rules.clone());
+        let (rules_status, status_seen) = watch::channel(RulesStatus::default());
+        gauges.rules = status_seen;
         let server = metrics::Servers::bind(settings.metrics, settings.health)
             .await
             .map_err(|e| StartError { reason: e.to_string(), temporary: true })?;
@@ -142,6 +148,8 @@ impl Pipeline {
             shutdown_timeout: settings.shutdown_timeout,
             inventory,
             rules,
+            rules_status,
+            rules_seen: settings.rules.0.fingerprint(),
             settings,
             gauges,
             server,
@@ -158,35 +166,65 @@ impl Pipeline {
         self.door.http_address()
     }
 
-    /// Resolves when a loop ends unasked: with what it said. Looks at the inventory's file meanwhile.
+    /// Resolves when a loop ends unasked: with what it said. Looks at the files of inventory, rules and keys
+    /// meanwhile.
     pub async fn watch(&mut self) -> StageError {
-        let mut seen = modified(self.settings.inventory.0.as_ref());
+        let mut inventory_seen = modified(self.settings.inventory.0.as_ref());
+        let mut rules_changed = None;
+        let (inventory_every, rules_every) = (self.settings.inventory.1, self.settings.rules.1);
+        let mut inventory_due = interval_at(Instant::now() + inventory_every, inventory_every);
+        let mut rules_due = interval_at(Instant::now() + rules_every, rules_every);
         loop {
             tokio::select! {
                 ended = any_end(&mut self.stages) => return ended,
-                () = tokio::time::sleep(self.settings.inventory.1) => {
+                _ = inventory_due.tick() => {
                     let now = modified(self.settings.inventory.0.as_ref());
-                    if now != seen {
-                        seen = now;
+                    if now != inventory_seen {
+                        inventory_seen = now;
                         self.reload_inventory();
                     }
+                }
+                _ = rules_due.tick() => {
+                    let now = self.settings.rules.0.fingerprint();
+                    // Only what looked the same twice is read: a file may be half written, and half of a rule
+                    // file can be a rule file.
+                    if now != self.rules_seen && rules_changed.as_ref() == Some(&now) {
+                        self.reload_rules();
+                    }
+                    rules_changed = (now != self.rules_seen).then_some(now);
                 }
             }
         }
     }
 
-    /// Reads rules and inventory anew. What is invalid changes nothing and is logged with the reason.
-    pub fn reload(&self) {
-        match self.settings.read_rules() {
-            Ok(rules) => {
-                self.rules.send_replace(rules);
-                tracing::info!("redaction rules are reloaded");
-            }
-            Err(problems) => problems
-                .iter()
-                .for_each(|p: &Problem| tracing::error!(problem = %p, "redaction rules stay as they were")),
-        }
+    /// Reads rules, keys and inventory anew. What is invalid changes nothing and is logged with the reason.
+    pub fn reload(&mut self) {
+        self.reload_rules();
         self.reload_inventory();
+    }
+
+    fn reload_rules(&mut self) {
+        self.rules_seen = self.settings.rules.0.fingerprint();
+        match self.settings.rules.0.read() {
+            Ok(rules) => {
+                let n_rules = rules.names().count();
+                self.rules.send_replace(rules);
+                self.rules_status.send_modify(|status| {
+                    status.applied += 1;
+                    status.problems = 0;
+                });
+                tracing::info!(rules = n_rules, "redaction rules are reloaded");
+            }
+            Err(problems) => {
+                self.rules_status.send_modify(|status| {
+                    status.refused += 1;
+                    status.problems = problems.len();
+                });
+                for problem in &problems {
+                    tracing::error!(problem = %problem, "redaction rules stay as they were");
+                }
+            }
+        }
     }
 
     fn reload_inventory(&self) {

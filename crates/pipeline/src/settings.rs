@@ -9,11 +9,12 @@ use std::time::Duration;
 use lapwing_detection::Model;
 use lapwing_otlp::door::{DoorSettings, TlsSettings};
 use lapwing_otlp::{DecodeSettings, Inventory};
-use lapwing_redaction::{PseudonymKey, Redactor, RuleFile, Rules};
+use lapwing_redaction::{Redactor, Rules};
 use lapwing_storage::retention::RetentionPolicy;
 use lapwing_storage::{ArchiveSettings, JournalSettings};
 
 use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry};
+use crate::rules::RuleSources;
 
 /// Everything a pipeline is told.
 #[derive(Clone)]
@@ -28,10 +29,8 @@ pub struct Settings {
     pub intake: IntakeSettings,
     /// Where names come from, and how often the file is looked at.
     pub inventory: (Option<PathBuf>, Duration),
-    /// The rule files, for reloading.
-    pub rule_files: Vec<PathBuf>,
-    /// The pseudonym key's file and name, for reloading.
-    pub pseudonym_key: Option<(PathBuf, String)>,
+    /// The files of redaction rules and pseudonym keys, and how often they are looked at.
+    pub rules: (RuleSources, Duration),
     /// The journal.
     pub journal: JournalSettings,
     /// Requests are gathered this long, and up to this many bytes.
@@ -92,15 +91,6 @@ impl Settings {
         self.inventory.0.as_deref().map_or(Ok(Inventory::default()), read_inventory)
     }
 
-    /// Reads and compiles the redaction rules anew.
-    ///
-    /// # Errors
-    /// Every problem there is.
-    pub fn read_rules(&self) -> Result<Arc<Rules>, Vec<Problem>> {
-        let key = self.pseudonym_key.as_ref().map(|(file, id)| (file.as_path(), id.as_str()));
-        compile_rules(&self.rule_files, key)
-    }
-
     /// Makes a redactor with these rules, for text outside the pipeline.
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.intake.rules.clone())
@@ -137,11 +127,9 @@ impl Builder<'_> {
     fn settings(mut self) -> Settings {
         let file = self.file;
         let data_dir = PathBuf::from(&file.data_dir);
-        let rule_files: Vec<PathBuf> = file.redaction.rules.iter().map(PathBuf::from).collect();
-        let key_file = file.redaction.pseudonym_key_file.as_ref().map(PathBuf::from);
-        let pseudonym_key = key_file.map(|f| (f, file.redaction.pseudonym_key_id.clone()));
-        let key = pseudonym_key.as_ref().map(|(f, id)| (f.as_path(), id.as_str()));
-        let rules = compile_rules(&rule_files, key).unwrap_or_else(|problems| {
+        let files = file.redaction.rules.iter().map(PathBuf::from).collect();
+        let sources = RuleSources { files, keys: file.redaction.pseudonym_keys.clone() };
+        let rules = sources.read().unwrap_or_else(|problems| {
             self.problems.extend(problems);
             Arc::new(Rules::builtin())
         });
@@ -158,8 +146,7 @@ impl Builder<'_> {
             door: self.door(),
             intake: IntakeSettings { decode: self.decode(), rules, partitions: file.log.partitions },
             inventory: (inventory, file.inventory.reload_interval.0),
-            rule_files,
-            pseudonym_key,
+            rules: (sources, file.redaction.reload_interval.0),
             journal: JournalSettings {
                 dir: data_dir.join("journal"),
                 disk_budget_bytes: file.log.disk_budget.0,
@@ -324,6 +311,8 @@ impl Builder<'_> {
                 "log.segment_size",
                 "make it at most half of log.disk_budget, or nothing can ever be freed",
             ),
+            (file.inventory.reload_interval.0.is_zero(), "inventory.reload_interval", "choose at least 1s"),
+            (file.redaction.reload_interval.0.is_zero(), "redaction.reload_interval", "choose at least 1s"),
             (file.detectors.window.0 < Duration::from_secs(1), "detectors.window", "choose at least 1s"),
             (
                 !(1..=19).contains(&file.archive.compression_level),
@@ -368,44 +357,4 @@ impl Builder<'_> {
 fn read_inventory(path: &Path) -> Result<Inventory, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     Inventory::parse(&text).map_err(|e| format!("`{}`: {e}", path.display()))
-}
-
-fn compile_rules(files: &[PathBuf], key: Option<(&Path, &str)>) -> Result<Arc<Rules>, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut rules = Vec::new();
-    for (i, path) in files.iter().enumerate() {
-        let place = format!("redaction.rules[{i}]");
-        let text = fs::read_to_string(path).map_err(|e| e.to_string());
-        match text.and_then(|text| serde_saphyr::from_str::<RuleFile>(&text).map_err(|e| e.to_string())) {
-            Ok(file) => rules.push(file),
-            Err(reason) => problems.push(Problem::new(
-                place,
-                format!("`{}`: {reason}", path.display()),
-                "see pipelines/rules/default.yaml for the form of a rule file",
-            )),
-        }
-    }
-    let key = key.and_then(|(path, id)| {
-        let made = fs::read(path)
-            .map_err(|e| e.to_string())
-            .and_then(|bytes| PseudonymKey::new(id, &bytes).map_err(|e| e.to_string()));
-        made.map_err(|reason| {
-            problems.push(Problem::new(
-                "redaction.pseudonym_key_file",
-                format!("`{}`: {reason}", path.display()),
-                "make one with `head -c 32 /dev/urandom`, readable by lapwing alone",
-            ));
-        })
-        .ok()
-    });
-    match Rules::compile(&rules, key) {
-        Ok(rules) if problems.is_empty() => Ok(Arc::new(rules)),
-        Ok(_) => Err(problems),
-        Err(bad) => {
-            problems.extend(bad.into_iter().map(|p| {
-                Problem::new("redaction.rules", format!("rule `{}`: {}", p.rule, p.reason), p.hint)
-            }));
-            Err(problems)
-        }
-    }
 }

@@ -168,11 +168,28 @@ mirror! {
     Redaction {
         /// Rule files; together with the built-in rules.
         rules: Vec<String> = Vec::new(),
-        /// Key file of at least 32 bytes: replaced values become stable pseudonyms instead of bare placeholders.
-        pseudonym_key_file: Option<String> = None,
-        /// Name of that key, part of each pseudonym, so that rotation is visible.
-        pseudonym_key_id: String = "k1".into(),
+        /// Keys with which replaced values become stable pseudonyms instead of bare placeholders.
+        pseudonym_keys: Vec<PseudonymKeySource> = Vec::new(),
+        /// How often the files of rules and keys are looked at for changes.
+        reload_interval: Span = Span::seconds(15),
     }
+}
+
+/// A key for pseudonyms. Which key a call gets is decided by its time of arrival; where two keys hold, its
+/// tokens carry a pseudonym of each.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PseudonymKeySource {
+    /// Name of the key, part of each pseudonym: 1 to 8 small letters and digits, a letter first.
+    pub id: String,
+    /// File with at least 32 bytes that its owner alone may read.
+    pub file: String,
+    /// Calls that arrive at this time (RFC 3339) or later get the key; always if not given.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// Calls that arrive before this time (RFC 3339) get the key; without end if not given.
+    #[serde(default)]
+    pub until: Option<String>,
 }
 
 mirror! {
