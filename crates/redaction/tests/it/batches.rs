@@ -20,12 +20,12 @@ fn batch(rows: &[&[(&str, &str)]], adjust: impl Fn(usize, &mut Call<'_>)) -> Raw
     builders.finish().remove(0).1
 }
 
-fn attributes(calls: &Calls, row: usize) -> Vec<(String, String)> {
+pub(crate) fn attributes(calls: &Calls, row: usize) -> Vec<(String, String)> {
     calls.columns().attributes().row(row).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 /// Every string anywhere in the batch, dictionary values included, used or not.
-fn everything(calls: &Calls) -> String {
+pub(crate) fn everything(calls: &Calls) -> String {
     let c = calls.columns();
     let words = [
         c.cluster(),

@@ -4,6 +4,7 @@
 mod batches;
 mod builtins;
 mod explanations;
+mod policies;
 mod properties;
 mod rule_files;
 
