@@ -190,7 +190,7 @@ impl Compiler {
             }
         }
         if let Some(pattern) = &rule.pattern {
-            match patterns::compile(pattern) {
+            match patterns::compile(pattern, &[]) {
                 Ok(regex) => self.key_patterns.push((regex, id)),
                 Err(refusal) => self.problem(&rule.name, refusal.reason, refusal.hint),
             }
@@ -202,7 +202,7 @@ impl Compiler {
         if rule.examples.finds.is_empty() {
             self.problem(&rule.name, "it has no example", "give at least one text under `examples.true`");
         }
-        match patterns::compile(&rule.pattern) {
+        match patterns::compile(&rule.pattern, &rule.examples.finds) {
             Ok(regex) => {
                 self.patterns.push(Pattern { rule: id, regex, validator: rule.validator });
                 self.examples.push((id, rule.clone()));

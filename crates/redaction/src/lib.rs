@@ -47,6 +47,7 @@ mod pseudonym;
 mod redactor;
 mod rules;
 mod scan;
+mod slow;
 mod telephones;
 mod tokens;
 mod words;

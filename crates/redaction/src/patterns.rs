@@ -6,6 +6,7 @@ use regex_syntax::hir::{Hir, Look};
 use crate::checks;
 use crate::context::Found;
 use crate::file::Validator;
+use crate::slow;
 
 /// The largest program one pattern may compile to, in bytes.
 const PATTERN_BYTES: usize = 1 << 20;
@@ -86,24 +87,25 @@ fn passes(validator: Validator, matched: &[u8]) -> bool {
 
 /// Compiles a pattern if it is safe to run on everything: it has a size limit, cannot match nothing, and
 /// does not need the slow path for text outside ASCII.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, Refusal> {
+pub(crate) fn compile(pattern: &str, examples: &[String]) -> Result<Regex, Refusal> {
     let hir = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern).map_err(|e| Refusal {
         reason: parse_error(&e),
         hint: "check the pattern against the syntax of Rust's `regex` crate; it has no look-around and no back-references",
     })?;
     check(&hir)?;
-    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(CACHE_BYTES).build().map_err(|e| {
-        match e {
-            regex::Error::CompiledTooBig(limit) => Refusal {
-                reason: format!("the pattern compiles to more than {limit} bytes"),
-                hint: "use smaller counted repetitions, and `(?-u)` for classes such as `\\w` and `\\d`",
-            },
-            other => Refusal {
-                reason: other.to_string(),
-                hint: "check the pattern against the syntax of Rust's `regex` crate",
-            },
-        }
-    })
+    let regex = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(CACHE_BYTES).build();
+    let regex = regex.map_err(|e| match e {
+        regex::Error::CompiledTooBig(limit) => Refusal {
+            reason: format!("the pattern compiles to more than {limit} bytes"),
+            hint: "use smaller counted repetitions, and `(?-u)` for classes such as `\\w` and `\\d`",
+        },
+        other => Refusal {
+            reason: other.to_string(),
+            hint: "check the pattern against the syntax of Rust's `regex` crate",
+        },
+    })?;
+    slow::check(pattern, &hir, examples)?;
+    Ok(regex)
 }
 
 fn parse_error(error: &regex_syntax::Error) -> String {
