@@ -119,3 +119,76 @@ fn new_rules_take_effect_and_counts_go_on() {
     assert_eq!(redactor.redact_text(None, "ann@example.org"), "ann@example.org");
     assert_eq!(redactor.counts().get("email"), Some(&1));
 }
+
+#[test]
+fn the_strict_profile_keeps_nothing_that_detection_does_not_need() {
+    let file = parse(include_str!("../../../../pipelines/rules/strict.yaml"));
+    let mut redactor =
+        Redactor::new(Arc::new(Rules::compile(&[file], None).unwrap_or_else(|p| panic!("{p:?}"))));
+    let mut check =
+        |key: &str, text: &str, want: &str| assert_eq!(redactor.redact_text(Some(key), text), want);
+    check("body", "cart is empty", "");
+    check("http.request.header.accept", "text/html", "");
+    check("db.statement", "SELECT 1", "");
+    check("exception.message", "boom", "");
+    check("enduser.id", "anything", "");
+    check("app.note", "patient 943 476 5919 called", "");
+    check("app.note", "from 81.2.3.4, dob=1940-06-23", "from {ip}, dob={date_of_birth}");
+    // What detection joins by stays.
+    check(
+        "http.request.header.x-request-id",
+        "0a9ace44-cdd1-9cf7-a040-f077cdf308fa",
+        "0a9ace44-cdd1-9cf7-a040-f077cdf308fa",
+    );
+    check("k8s.pod.name", "cart-7f9-x", "cart-7f9-x");
+}
+
+#[test]
+fn the_profile_for_the_uk_gdpr_keeps_joins_and_coarse_values() {
+    let file = parse(include_str!("../../../../pipelines/rules/uk-gdpr.yaml"));
+    let refused = Rules::compile(std::slice::from_ref(&file), None).err().unwrap_or_default();
+    assert!(refused.iter().all(|p| p.reason.contains("no key")) && refused.len() == 3, "{refused:?}");
+    let key = PseudonymKey::new("k1", &[9; 32]).unwrap();
+    let mut redactor = Redactor::new(Arc::new(
+        Rules::compile(&[file], Some(key.into())).unwrap_or_else(|p| panic!("{p:?}")),
+    ));
+    let mut redact = |key: &str, text: &str| redactor.redact_text(Some(key), text).into_owned();
+    assert!(redact("note", "to ann@example.org").starts_with("to {email:k1."));
+    assert_eq!(redact("error.message", "no mailbox ann@example.org"), "no mailbox {email:example.org}");
+    assert_eq!(redact("note", "pan 4111 1111 1111 1111 to SW1A 1AA"), "pan {card:1111} to {postcode:sw1a}");
+    assert_eq!(redact("note", "from 81.2.3.4, dob=1940-06-23"), "from 81.2.3.0, dob={date_of_birth:1940}");
+    assert_eq!(redact("note", "patient 943 476 5919 called"), "");
+}
+
+#[test]
+fn a_wrong_policy_is_refused_with_all_its_problems() {
+    let got = problems(
+        r"
+        version: 1
+        policies:
+          - {name: a, services: [pay, 'b/*'], disable: [emial]}
+          - {name: a, actions: {password: drop, jwt: keep, phone: keep_part, nino: generalise, email: pseudonymise}}
+          - {name: nothing, fields: [body]}
+          - {name: all, drop: true}
+          - {name: joined, fields: [operation, body], drop: true}
+        ",
+    );
+    let got: Vec<String> = got.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(got.join("\n"), @r"
+    rule `policies.a`: there is another policy of this name (choose another name)
+    rule `policies.a`: `pay` is no pattern for services (write `namespace/name`, with `*` for any characters of a part)
+    rule `emial`: there is no built-in rule of this name (did you mean `email`?)
+    rule `policies.a.email`: there is no key for pseudonyms (configure one, or write `replace`)
+    rule `policies.a.jwt`: secrets are always replaced whole (remove the action; `builtin.disable` switches a rule off)
+    rule `policies.a.nino`: there is nothing coarser to put in its place (`generalise` is for date_of_birth, location, public_ip, private_ip; write `replace`)
+    rule `policies.a.password`: secrets are always replaced whole (remove the action; `builtin.disable` switches a rule off)
+    rule `policies.a.phone`: no part of it can stay without saying who it is (`keep_part` is for email, card, postcode; write `replace`)
+    rule `policies.nothing`: it changes nothing (give `disable`, `enable`, `actions` or `drop`)
+    rule `policies.all`: operations, identities and names of attributes cannot be dropped whole: detection joins by them (list other kinds under `fields`, for example `[body, sql]`)
+    rule `policies.joined`: operations, identities and names of attributes cannot be dropped whole: detection joins by them (list other kinds under `fields`, for example `[body, sql]`)
+    ");
+    let unknown = serde_saphyr::from_str::<RuleFile>(
+        "{version: 1, policies: [{name: x, fields: [bodies], drop: true}]}",
+    );
+    assert!(unknown.unwrap_err().to_string().contains("bodies"));
+}
