@@ -26,6 +26,9 @@ pub(crate) enum Outcome {
 /// Decisions in two generations: when the young one is full it becomes the old one, and the old one is
 /// dropped whole. What is asked for again moves to the young one, so what is used stays.
 pub(crate) struct Cache {
+    /// Hashes of texts that were asked for once: most ids never come again, and what is not remembered costs
+    /// no memory and nobody else's place.
+    once: Vec<u32>,
     young: Generation,
     old: Generation,
     /// Bytes a generation may hold.
@@ -49,6 +52,8 @@ struct Entry {
 
 /// The longest text that is remembered, in bytes: longer ones rarely come again.
 const TEXT_BYTES: usize = 4_096;
+/// Places for texts that were asked for once.
+const ONCE: usize = 1 << 14;
 /// What an entry costs beside its texts, in bytes.
 const ENTRY_BYTES: usize = 96;
 
@@ -56,6 +61,7 @@ impl Cache {
     /// Makes an empty memory of about `bytes`.
     pub(crate) fn new(bytes: usize) -> Cache {
         Cache {
+            once: vec![0; ONCE],
             young: Generation::default(),
             old: Generation::default(),
             limit: bytes / 2,
@@ -77,10 +83,16 @@ impl Cache {
         Some(outcome)
     }
 
-    /// Remembers a decision.
+    /// Remembers a decision about a text that comes for the second time.
     pub(crate) fn insert(&mut self, class: u64, text: &str, outcome: &Outcome) {
         if text.len() <= TEXT_BYTES {
             let hash = self.hash(class, text);
+            let place = &mut self.once[hash as usize % ONCE];
+            let mark = (hash >> 32) as u32 | 1;
+            if *place != mark {
+                *place = mark;
+                return;
+            }
             self.put(Entry { hash, class, text: text.into(), outcome: outcome.clone() });
         }
     }
@@ -121,11 +133,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_decision_is_remembered_when_its_text_comes_again() {
+        let mut cache = Cache::new(1 << 20);
+        cache.insert(1, "once", &Outcome::Clean);
+        assert_eq!((cache.get(1, "once"), cache.bytes()), (None, 0));
+        cache.insert(1, "once", &Outcome::Clean);
+        assert_eq!(cache.get(1, "once"), Some(Outcome::Clean));
+    }
+
+    #[test]
     fn a_decision_is_remembered_by_class_and_whole_text() {
         let mut cache = Cache::new(1 << 20);
         let replaced = Outcome::Replaced { text: "{email}".into(), hits: Box::new([3]) };
-        cache.insert(1, "a@b.example", &replaced);
-        cache.insert(2, "a@b.example", &Outcome::Clean);
+        for _ in 0..2 {
+            cache.insert(1, "a@b.example", &replaced);
+            cache.insert(2, "a@b.example", &Outcome::Clean);
+        }
         assert_eq!(cache.get(1, "a@b.example"), Some(replaced));
         assert_eq!(cache.get(2, "a@b.example"), Some(Outcome::Clean));
         assert_eq!(cache.get(1, "a@b.examplf"), None);
@@ -135,7 +158,8 @@ mod tests {
     fn memory_stays_within_its_limit_and_keeps_what_is_used() {
         let mut cache = Cache::new(20_000);
         for n in 0..10_000 {
-            cache.insert(0, &format!("text number {n}"), &Outcome::Clean);
+            let text = format!("text number {n}");
+            (0..2).for_each(|_| cache.insert(0, &text, &Outcome::Clean));
             assert!(cache.bytes() <= 20_000);
             if n == 0 || n % 50 == 0 {
                 assert!(cache.get(0, "text number 0").is_some(), "it is asked for often, so it stays");
