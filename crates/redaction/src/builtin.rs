@@ -3,6 +3,9 @@
 //! How each is recognised lives elsewhere: by the name of a field in [`crate::keys`], by a marker in
 //! [`crate::tokens`], by digits in [`crate::numbers`], and so on. The examples here are run by a test.
 
+/// A set of built-in rules, a bit each by number. The highest bits are taken by other contexts.
+pub(crate) type RuleSet = u128;
+
 /// What kind of thing a rule protects, which decides what may be done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -183,7 +186,7 @@ impl Rule {
     }
 
     /// The rule's bit in a set of built-in rules.
-    pub(crate) const fn bit(self) -> u64 {
+    pub(crate) const fn bit(self) -> RuleSet {
         1 << self as u8
     }
 }
@@ -201,7 +204,7 @@ mod tests {
     fn names_are_distinct_and_fit_a_set() {
         let names: std::collections::BTreeSet<&str> = BUILTINS.iter().map(|b| b.name).collect();
         assert_eq!(names.len(), BUILTINS.len());
-        assert!(BUILTINS.len() < 62, "the last bits are taken by other contexts");
+        assert!(BUILTINS.len() < 126, "the last bits are taken by other contexts");
         assert_eq!(by_name("public_ip"), Some(Rule::PublicIp.id()));
     }
 }

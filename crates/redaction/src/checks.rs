@@ -248,8 +248,9 @@ pub(crate) fn birth_date(day: u32, month: u32, year: u32) -> bool {
 
 /// Base58Check of a Bitcoin address is not computed: the shape (first letter, alphabet, length) is.
 pub(crate) fn bitcoin(text: &[u8]) -> bool {
-    let base58 = |b: &u8| b.is_ascii_alphanumeric() && !b"0OIl".contains(b);
-    let bech32 = |b: &u8| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"1bio".contains(b));
+    let base58 = |b: &u8| b.is_ascii_alphanumeric() && !matches!(b, b'0' | b'O' | b'I' | b'l');
+    let bech32 =
+        |b: &u8| b.is_ascii_digit() || (b.is_ascii_lowercase() && !matches!(b, b'1' | b'b' | b'i' | b'o'));
     if !(14..=90).contains(&text.len()) {
         return false;
     }

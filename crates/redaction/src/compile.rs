@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use regex::bytes::Regex;
 
 use crate::action::{self, Action, Refused};
-use crate::builtin::{self, BUILTINS, Group, Rule};
+use crate::builtin::{self, BUILTINS, Group, Rule, RuleSet};
 use crate::context::Found;
 use crate::fields::Fields;
 use crate::file::{ActionWord, KeyRuleFile, PolicyFile, RuleFile, ValueRuleFile};
@@ -330,7 +330,7 @@ impl Compiler {
     }
 
     /// Built-in rules that are off whatever the policy, as bits.
-    fn disabled(&self, policies: &Policies) -> u64 {
+    fn disabled(&self, policies: &Policies) -> RuleSet {
         let off = self.table[..BUILTINS.len()].iter().enumerate().filter(|(id, rule)| {
             let turned_on =
                 |(rule, action): &(u16, Action)| usize::from(*rule) == *id && *action != Action::Off;

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 
 use crate::action::Action;
-use crate::builtin::Rule;
+use crate::builtin::{Rule, RuleSet};
 use crate::keys::{Keys, Meaning, NAME_BYTES, is_technical};
+use crate::lexicon::Lexicon;
 
 /// A stretch of text that a rule claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +22,10 @@ pub(crate) struct Hit {
     pub(crate) end: u32,
     /// Number of the word in the lexicon.
     pub(crate) word: u16,
-    /// The rules it hints at, and the bits below.
-    pub(crate) hints: u64,
-    /// The rules whose names for fields it may be part of, and those it hints at.
-    pub(crate) may: u64,
 }
 
 /// Hints that four numbers with dots are a version, not an address.
-pub(crate) const VERSION: u64 = 1 << 63;
+pub(crate) const VERSION: RuleSet = 1 << (RuleSet::BITS - 1);
 
 /// How far a word may stand before what it explains, in bytes.
 const REACH_BYTES: usize = 48;
@@ -40,19 +37,20 @@ const LABEL_BYTES: usize = 80;
 pub(crate) struct Text<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) hits: &'a [Hit],
+    pub(crate) lexicon: &'a Lexicon,
     pub(crate) keys: &'a Keys,
     /// What the name of the field says that holds the text.
     pub(crate) field: Option<Meaning>,
     /// Whether that name is a technical one.
     pub(crate) field_is_technical: bool,
     /// The rule that the field's name speaks for, as a bit.
-    pub(crate) field_may: u64,
+    pub(crate) field_may: RuleSet,
     /// Rules that a word of the text or the field's name may speak for.
-    pub(crate) may: u64,
+    pub(crate) may: RuleSet,
     /// Rules that are switched off.
-    pub(crate) disabled: u64,
+    pub(crate) disabled: RuleSet,
     /// Rules for addresses that generalise: what they leave is no longer theirs.
-    pub(crate) truncated: u64,
+    pub(crate) truncated: RuleSet,
     /// What each rule does here, by number.
     pub(crate) actions: &'a [Action],
     /// How many bytes may still be looked at again.
@@ -88,20 +86,20 @@ impl Text<'_> {
     }
 
     /// Rules that a word before `place`, or the field's name, may speak for there.
-    pub(crate) fn may_at(&self, place: usize) -> u64 {
+    pub(crate) fn may_at(&self, place: usize) -> RuleSet {
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + LABEL_BYTES >= place);
-        near.fold(self.field_may, |may, hit| may | hit.may)
+        near.fold(self.field_may, |may, hit| may | self.lexicon.may(hit))
     }
 
     /// Whether a word that hints at one of `hints` stands shortly before `place`.
-    pub(crate) fn near(&self, hints: u64, place: usize) -> bool {
+    pub(crate) fn near(&self, hints: RuleSet, place: usize) -> bool {
         if self.may & hints == 0 {
             return false;
         }
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + REACH_BYTES >= place);
-        near.into_iter().any(|h| h.hints & hints != 0)
+        near.into_iter().any(|h| self.lexicon.hints(h) & hints != 0)
     }
 
     /// Whether a value at `place`, which by its form alone could be many things, is `rule`'s: its label
@@ -135,7 +133,8 @@ impl Text<'_> {
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + REACH_BYTES >= place);
         near.into_iter().any(|h| {
-            h.hints & rule.bit() != 0 && !self.bytes[h.end as usize..place].iter().any(u8::is_ascii_digit)
+            self.lexicon.hints(h) & rule.bit() != 0
+                && !self.bytes[h.end as usize..place].iter().any(u8::is_ascii_digit)
         })
     }
 

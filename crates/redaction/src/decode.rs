@@ -27,6 +27,12 @@ impl Decoded {
         Some(decoded)
     }
 
+    /// Adds what stands for itself.
+    fn copy(&mut self, original: &[u8], start: usize, end: usize) {
+        self.bytes.extend_from_slice(&original[start..end]);
+        self.starts.extend(start as u32..end as u32);
+    }
+
     /// The stretch of the original that `start..end` of the plain text came from.
     pub(crate) fn original(&self, start: usize, end: usize) -> (usize, usize) {
         (self.starts[start] as usize, self.starts[end] as usize)
@@ -34,30 +40,36 @@ impl Decoded {
 }
 
 fn layer(bytes: &[u8]) -> Option<Decoded> {
-    let first = first_escape(bytes)?;
+    let ascii = bytes.is_ascii();
+    let first = first_escape(bytes, ascii)?;
     let mut decoded =
         Decoded { bytes: Vec::with_capacity(bytes.len()), starts: Vec::with_capacity(bytes.len() + 1) };
-    decoded.bytes.extend_from_slice(&bytes[..first]);
-    decoded.starts.extend(0..first as u32);
-    let mut i = first;
+    let (mut done, mut i) = (0, first);
     while i < bytes.len() {
-        let (length, plain) = match unit(&bytes[i..]) {
-            Some(unit) => unit,
-            None => (1, Plain::byte(bytes[i])),
+        let Some((length, plain)) = unit(&bytes[i..]) else {
+            i += 1;
+            continue;
         };
+        decoded.copy(bytes, done, i);
         for byte in &plain.bytes[..plain.len] {
             decoded.bytes.push(*byte);
             decoded.starts.push(i as u32);
         }
         i += length;
+        done = i;
+        if ascii {
+            // What stands between two marks is copied at once.
+            i += memchr::memchr3(b'%', b'\\', b'&', &bytes[i..]).unwrap_or(bytes.len() - i);
+        }
     }
+    decoded.copy(bytes, done, bytes.len());
     decoded.starts.push(bytes.len() as u32);
     Some(decoded)
 }
 
-fn first_escape(bytes: &[u8]) -> Option<usize> {
+fn first_escape(bytes: &[u8], is_ascii: bool) -> Option<usize> {
     let ascii = memchr::memchr3_iter(b'%', b'\\', b'&', bytes).find(|i| unit(&bytes[*i..]).is_some());
-    if bytes.is_ascii() {
+    if is_ascii {
         return ascii;
     }
     let end = ascii.unwrap_or(bytes.len());

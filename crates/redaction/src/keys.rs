@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::builtin::Rule;
+use crate::builtin::{Rule, RuleSet};
 
 /// What a value must look like for a rule to take it from a field of the right name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ const MOST_WORDS: usize = 4;
 
 impl Keys {
     /// The phrases of the built-in rules that are not in `disabled`.
-    pub(crate) fn builtin(disabled: u64) -> Keys {
+    pub(crate) fn builtin(disabled: RuleSet) -> Keys {
         let mut keys = Keys { phrases: HashMap::default(), most_words: MOST_WORDS, stems: Vec::new() };
         for (phrase, meaning) in phrases() {
             if meaning.is_none_or(|m| disabled & (1 << m.rule) == 0) {
@@ -127,8 +127,8 @@ impl Keys {
 
     /// The words by which text is searched for names, with the rules they hint at and those whose
     /// phrases they are part of.
-    pub(crate) fn words(&self) -> Vec<(String, u64, u64)> {
-        let mut words: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    pub(crate) fn words(&self) -> Vec<(String, RuleSet, RuleSet)> {
+        let mut words: BTreeMap<String, (RuleSet, RuleSet)> = BTreeMap::new();
         for (phrase, meaning) in phrases() {
             let Some(meaning) = meaning else { continue };
             let joined = phrase.replace(' ', "");

@@ -1,7 +1,8 @@
 //! One walk over a text that finds what makes it worth a look: words that name fields or hint at a kind,
 //! runs with digits, marks such as `@`, and whether anything is encoded.
 
-use crate::builtin::Rule;
+use crate::builtin::{Rule, RuleSet};
+use crate::classes::Classes;
 use crate::context::{Hit, VERSION};
 use crate::keys::{Keys, Meaning};
 use crate::tokens::TOKENS;
@@ -13,10 +14,6 @@ pub(crate) enum Act {
     Hint,
     /// It may be (part of) the name of a field; with what it means when it stands alone.
     Name(Option<Meaning>),
-    /// `@`.
-    Mail,
-    /// `://`.
-    Scheme,
     /// `BEGIN`, as in `-----BEGIN PRIVATE KEY-----`.
     Pem,
     /// `Bearer`.
@@ -32,23 +29,23 @@ pub(crate) enum Act {
 struct Word {
     text: Box<str>,
     act: Act,
-    hints: u64,
+    hints: RuleSet,
     /// Rules whose phrases hold the word.
-    may: u64,
+    may: RuleSet,
 }
 
 /// All words, in a table that a hash finds.
 pub(crate) struct Lexicon {
     words: Vec<Word>,
+    /// For each hash of 16 bits whether a word has it: most words of a text are in no slot, and this is small.
+    known: Vec<u64>,
     /// For each slot the first word with its hash, counted from one; 0 if there is none.
     slots: Vec<u16>,
     /// For each word the next one in its slot.
     next: Vec<u16>,
-    /// Which letters are words of their own, a bit each.
-    single: u32,
     /// For each first byte the tokens that begin with it.
     tokens: Vec<Vec<u16>>,
-    /// Tokens whose prefix has a dot.
+    /// Tokens whose prefix ends with a dot.
     dotted: Vec<u16>,
 }
 
@@ -64,30 +61,33 @@ pub(crate) struct Run {
 /// What the walk found.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// Words and marks, in order of where they end.
+    classes: Classes,
+    /// Words, in order.
     pub(crate) hits: Vec<Hit>,
-    /// Runs with a digit, or long enough to be text in base64.
-    pub(crate) runs: Vec<Run>,
+    /// Where `@` stands.
+    pub(crate) ats: Vec<u32>,
+    /// Where `://` stands.
+    pub(crate) schemes: Vec<u32>,
+    /// Runs with a digit.
+    pub(crate) numbers: Vec<Run>,
+    /// Runs long enough to be text in base64: where each begins and ends.
+    pub(crate) long: Vec<(u32, u32)>,
     /// Tokens that may begin: place and number.
     pub(crate) tokens: Vec<(u32, u16)>,
     /// Where JSON web tokens may begin.
     pub(crate) jwts: Vec<u32>,
     /// Rules that any word of the text may speak for.
-    pub(crate) may: u64,
+    pub(crate) may: RuleSet,
     /// Whether `{` was seen.
     pub(crate) braces: bool,
     /// Whether `%`, `\`, `&` or anything outside ASCII was seen.
     pub(crate) encoded: bool,
 }
 
-/// The shortest run that is tried as base64 or hexadecimal text.
-pub(crate) const SPELLED_BYTES: usize = 12;
 const SLOTS: usize = 1 << 13;
-/// The longest word that is looked up.
-const MAX_WORD_BYTES: usize = 32;
 
 /// Words that only hint, beside those of the names of fields.
-const HINTS: &[(&str, u64)] = &[
+const HINTS: &[(&str, RuleSet)] = &[
     ("patient", Rule::Nhs.bit()),
     ("nhs", Rule::Nhs.bit()),
     ("hospital", Rule::Nhs.bit()),
@@ -137,7 +137,6 @@ const HINTS: &[(&str, u64)] = &[
     ("firmware", VERSION),
     ("driver", VERSION | Rule::DrivingLicence.bit()),
     ("sdk", VERSION),
-    ("v", VERSION),
     ("ver", VERSION),
     ("tag", VERSION),
     ("package", VERSION),
@@ -147,13 +146,12 @@ const HINTS: &[(&str, u64)] = &[
 ];
 
 impl Lexicon {
-    pub(crate) fn new(keys: &Keys, disabled: u64) -> Lexicon {
+    pub(crate) fn new(keys: &Keys, disabled: RuleSet) -> Lexicon {
         let mut lexicon = Lexicon {
-            // The marks come first, so that they have fixed numbers.
-            words: [Act::Mail, Act::Scheme].map(|act| Word { text: "".into(), act, hints: 0, may: 0 }).into(),
+            words: Vec::new(),
+            known: vec![0; 1 << (16 - 6)],
             slots: vec![0; SLOTS],
-            next: vec![0; 2],
-            single: 0,
+            next: Vec::new(),
             tokens: vec![Vec::new(); 256],
             dotted: Vec::new(),
         };
@@ -174,159 +172,137 @@ impl Lexicon {
         HINTS
             .iter()
             .for_each(|(word, hints)| lexicon.add(word, Act::Hint, hints & !disabled, hints & !disabled));
+        lexicon.add_plurals();
         for (index, token) in TOKENS.iter().enumerate() {
-            lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
-            if token.prefix.contains('.') {
+            if token.prefix.ends_with('.') {
                 lexicon.dotted.push(index as u16);
+            } else {
+                lexicon.tokens[usize::from(token.prefix.as_bytes()[0])].push(index as u16);
             }
         }
         lexicon
     }
 
-    fn add(&mut self, text: &str, act: Act, hints: u64, may: u64) {
+    fn add(&mut self, text: &str, act: Act, hints: RuleSet, may: RuleSet) {
         // The same word may name a field and hint: it does both.
-        if let Some(word) = self.words.iter_mut().find(|w| &*w.text == text && !text.is_empty()) {
+        if let Some(word) = self.words.iter_mut().find(|w| &*w.text == text) {
             word.hints |= hints;
             word.may |= may;
             return;
         }
-        if text.len() == 1 {
-            self.single |= 1 << (text.as_bytes()[0] & 31);
-        }
-        let slot = slot(text.as_bytes(), 0, text.len());
+        let mut padded = text.as_bytes().to_vec();
+        padded.resize(text.len() + 8, 0);
+        let hash = hash(&padded, 0, text.len());
+        self.known[hash >> 6] |= 1 << (hash & 63);
+        let slot = hash & (SLOTS - 1);
         self.words.push(Word { text: text.into(), act, hints, may });
         self.next.push(self.slots[slot]);
         self.slots[slot] = self.words.len() as u16;
+    }
+
+    /// Patients, addresses: they hint as the word does and may be part of a name, but name nothing alone.
+    fn add_plurals(&mut self) {
+        for i in 0..self.words.len() {
+            let Word { text, act, hints, may } = &self.words[i];
+            let act = if *act == Act::Hint { Act::Hint } else { Act::Name(None) };
+            let (hints, may) = (*hints, *may);
+            if text.len() > 2 {
+                let plurals = ["s", "es"].map(|ending| format!("{text}{ending}"));
+                for plural in plurals {
+                    if !self.words.iter().any(|w| *w.text == *plural) {
+                        self.add(&plural, act, hints, may);
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn act(&self, hit: &Hit) -> Act {
         self.words[usize::from(hit.word)].act
     }
 
+    /// The rules that a hit hints at.
+    #[inline]
+    pub(crate) fn hints(&self, hit: &Hit) -> RuleSet {
+        self.words[usize::from(hit.word)].hints
+    }
+
+    /// The rules whose names for fields a hit may be part of, and those it hints at.
+    #[inline]
+    pub(crate) fn may(&self, hit: &Hit) -> RuleSet {
+        self.words[usize::from(hit.word)].may
+    }
+
     /// Walks over `text`.
     pub(crate) fn walk(&self, text: &[u8], walk: &mut Walk) {
         walk.clear();
-        let mut i = 0;
-        while i < text.len() {
-            match CLASS[usize::from(text[i])] {
-                OTHER => i += 1,
-                MARK => {
-                    self.mark(text, i, walk);
-                    i += 1;
-                }
-                _ => i = self.run(text, i, walk),
+        walk.classes.read(text);
+        (walk.braces, walk.encoded) = (walk.classes.braces, walk.classes.encoded);
+        for at in walk.classes.ats() {
+            walk.ats.push(at as u32);
+        }
+        for at in walk.classes.schemes() {
+            walk.schemes.push(at as u32);
+        }
+        let padded = walk.classes.padded();
+        let mut may = 0;
+        for (start, end) in walk.classes.words() {
+            let hash = hash(padded, start, end);
+            if self.known[hash >> 6] & 1 << (hash & 63) != 0
+                && let Some(hit) = self.find(padded, start, end, hash)
+            {
+                may |= self.may(&hit);
+                walk.hits.push(hit);
             }
         }
-    }
-
-    fn mark(&self, text: &[u8], i: usize, walk: &mut Walk) {
-        match text[i] {
-            b'@' => walk.hits.push(Hit { start: i as u32, end: i as u32 + 1, word: 0, hints: 0, may: 0 }),
-            b':' if text[i..].starts_with(b"://") => {
-                walk.hits.push(Hit { start: i as u32, end: i as u32 + 3, word: 1, hints: 0, may: 0 });
-            }
-            b':' => {}
-            b'{' => walk.braces = true,
-            _ => walk.encoded = true,
+        walk.may = may;
+        let run = |(start, end, digits)| Run { start: start as u32, end: end as u32, digits: digits as u32 };
+        for number in walk.classes.numbers() {
+            walk.numbers.push(run(number));
         }
-    }
-
-    /// A run of letters, digits, `-` and `_`, and the words in it.
-    fn run(&self, text: &[u8], start: usize, walk: &mut Walk) -> usize {
-        let (mut i, mut digits) = (start, 0);
-        let mut after_digit = false;
-        while i < text.len() {
-            match CLASS[usize::from(text[i])] {
-                DIGIT => {
-                    digits += 1;
-                    i += 1;
-                    after_digit = true;
+        for (start, end) in walk.classes.long() {
+            walk.long.push((start as u32, end as u32));
+            for token in &self.tokens[usize::from(padded[start])] {
+                let prefix = TOKENS[usize::from(*token)].prefix.as_bytes();
+                if prefix[1] == padded[start + 1] && padded[start..].starts_with(prefix) {
+                    walk.tokens.push((start as u32, *token));
                 }
-                DASH => {
-                    i += 1;
-                    after_digit = false;
-                }
-                LOWER | UPPER => {
-                    let letters = text[i..].iter().take_while(|b| is_letter(**b)).count();
-                    // One or two letters between digits are no word: most ids are made of these.
-                    if letters > 2 || !(after_digit || text.get(i + letters).is_some_and(u8::is_ascii_digit))
-                    {
-                        self.words(text, i, i + letters, walk);
+            }
+            if padded[start..].starts_with(b"eyJ") {
+                walk.jwts.push(start as u32);
+            }
+            if start > 0 && padded[start - 1] == b'.' {
+                for token in &self.dotted {
+                    let prefix = TOKENS[usize::from(*token)].prefix.as_bytes();
+                    if padded[..start].ends_with(prefix) {
+                        walk.tokens.push(((start - prefix.len()) as u32, *token));
                     }
-                    i += letters;
-                    after_digit = false;
-                }
-                _ => break,
-            }
-        }
-        let length = i - start;
-        if digits > 0 || length >= SPELLED_BYTES {
-            walk.runs.push(Run { start: start as u32, end: i as u32, digits });
-        }
-        let found = match length {
-            // Tokens are long, or have a dot early (`SG.…`).
-            16.. => &self.tokens[usize::from(text[start])],
-            2..=4 if text.get(i) == Some(&b'.') && is_letter(text[start]) => &self.dotted,
-            _ => return i,
-        };
-        let run = &text[start..];
-        for token in found {
-            if run.starts_with(TOKENS[usize::from(*token)].prefix.as_bytes()) {
-                walk.tokens.push((start as u32, *token));
-            }
-        }
-        if run.starts_with(b"eyJ") {
-            walk.jwts.push(start as u32);
-        }
-        i
-    }
-
-    /// The words of `start..end`, which are all letters: a change from small to capital parts them.
-    fn words(&self, text: &[u8], start: usize, end: usize, walk: &mut Walk) {
-        let mut i = start;
-        while i < end {
-            let capitals = count(&text[i..end], UPPER);
-            let small = count(&text[i + capitals..end], LOWER);
-            // `userName` has two words, and so has `HTTPHost`.
-            let length = if capitals > 1 && small > 0 { capitals - 1 } else { capitals + small };
-            let next = i + length;
-            if (2..=MAX_WORD_BYTES).contains(&length) || self.single & 1 << (text[i] & 31) != 0 {
-                let found = self.find(text, i, next, walk);
-                if !found && length > 3 && text[next - 1] | 0x20 == b's' {
-                    // The plural: patients, addresses.
-                    let _ = self.find(text, i, next - 1, walk)
-                        || text[next - 2] | 0x20 == b'e' && self.find(text, i, next - 2, walk);
                 }
             }
-            i = next;
         }
     }
 
-    fn find(&self, text: &[u8], start: usize, end: usize, walk: &mut Walk) -> bool {
-        let mut number = self.slots[slot(text, start, end)];
+    /// The word `start..end`.
+    fn find(&self, padded: &[u8], start: usize, end: usize, hash: usize) -> Option<Hit> {
+        let mut number = self.slots[hash & (SLOTS - 1)];
         while number != 0 {
             let word = &self.words[usize::from(number) - 1];
-            if word.text.as_bytes().eq_ignore_ascii_case(&text[start..end]) {
-                walk.may |= word.may;
-                walk.hits.push(Hit {
-                    start: start as u32,
-                    end: end as u32,
-                    word: number - 1,
-                    hints: word.hints,
-                    may: word.may,
-                });
-                return true;
+            if word.text.as_bytes().eq_ignore_ascii_case(&padded[start..end]) {
+                return Some(Hit { start: start as u32, end: end as u32, word: number - 1 });
             }
             number = self.next[usize::from(number) - 1];
         }
-        false
+        None
     }
 }
 
 impl Walk {
     fn clear(&mut self) {
         self.hits.clear();
-        self.runs.clear();
+        self.ats.clear();
+        self.schemes.clear();
+        self.numbers.clear();
+        self.long.clear();
         self.tokens.clear();
         self.jwts.clear();
         (self.may, self.braces, self.encoded) = (0, false, false);
@@ -334,6 +310,9 @@ impl Walk {
 
     /// Forgets the words in these stretches.
     pub(crate) fn without(&mut self, spans: &[(usize, usize)]) {
+        if spans.is_empty() {
+            return;
+        }
         self.hits.retain(|h| {
             let first = spans.partition_point(|(_, end)| *end <= h.start as usize);
             spans.get(first).is_none_or(|(start, _)| *start >= h.end as usize)
@@ -341,69 +320,28 @@ impl Walk {
     }
 }
 
-fn is_letter(byte: u8) -> bool {
-    matches!(CLASS[usize::from(byte)], LOWER | UPPER)
-}
-
-/// How many bytes of `class` stand at the beginning.
+/// Sixteen bits made of a word's first and last eight letters, in small letters, and its length.
 #[inline]
-fn count(text: &[u8], class: u8) -> usize {
-    text.iter().take_while(|b| CLASS[usize::from(**b)] == class).count()
-}
-
-/// Where the word `start..end` would stand: its first and last eight letters, in small letters, and its length.
-#[inline]
-fn slot(text: &[u8], start: usize, end: usize) -> usize {
+fn hash(padded: &[u8], start: usize, end: usize) -> usize {
     let length = end - start;
-    let first = eight(text, start);
-    let hash = if length >= 8 {
-        (first | SMALL) ^ (eight(text, end - 8) | SMALL).rotate_left(31)
+    let first = eight(padded, start) | SMALL;
+    let letters = if length >= 8 {
+        first ^ (eight(padded, end - 8) | SMALL).rotate_left(31)
     } else {
-        (first | SMALL) & ((1 << (8 * length)) - 1)
+        first & ((1 << (8 * length)) - 1)
     };
     // Fibonacci hashing: the golden ratio's bits spread what stands near together.
-    ((hash ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
+    ((letters ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
 }
 
 /// The bit that makes letters small, in eight bytes.
 const SMALL: u64 = 0x2020_2020_2020_2020;
 
-/// Eight bytes from `at`, with zeros behind the end of the text.
+/// Eight bytes from `at`.
 #[inline]
-fn eight(text: &[u8], at: usize) -> u64 {
-    if let Some(Ok(bytes)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) {
-        return u64::from_le_bytes(bytes);
-    }
-    let mut bytes = [0; 8];
-    let rest = &text[at..];
-    bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_le_bytes(bytes)
+fn eight(padded: &[u8], at: usize) -> u64 {
+    padded[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
-
-const OTHER: u8 = 0;
-const LOWER: u8 = 1;
-const UPPER: u8 = 2;
-const DIGIT: u8 = 3;
-const DASH: u8 = 4;
-const MARK: u8 = 5;
-
-/// What each byte is to the walk.
-const CLASS: [u8; 256] = {
-    let mut class = [OTHER; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        class[byte] = match byte as u8 {
-            b'a'..=b'z' => LOWER,
-            b'A'..=b'Z' => UPPER,
-            b'0'..=b'9' => DIGIT,
-            b'-' | b'_' => DASH,
-            b'@' | b':' | b'{' | b'%' | b'\\' | b'&' | 0x80.. => MARK,
-            _ => OTHER,
-        };
-        byte += 1;
-    }
-    class
-};
 
 #[cfg(test)]
 mod tests {
@@ -423,17 +361,18 @@ mod tests {
         };
         assert_eq!(find("userPassword=1"), ["Password"]);
         assert_eq!(find("DB_PASSWORD=1"), ["PASSWORD"]);
-        assert_eq!(find("user_phones: 2 addresses"), ["phone", "address"]);
+        assert_eq!(find("user_phones: 2 addresses"), ["phones", "addresses"]);
         assert_eq!(find("company organisation microphone"), Vec::<String>::new());
-        assert_eq!(find("a@b http://x"), ["@", "://"]);
+        let marks = walk("a@b http://x");
+        assert_eq!((marks.ats, marks.schemes), (vec![1], vec![8]));
     }
 
     #[test]
     fn runs_and_tokens_are_found_where_they_begin() {
-        let text = "id=7d5f-a1 plain 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 SG.x";
+        let text = "id=7d5f-a1 plain 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 SG.xabcdefghijklm";
         let walk = walk(text);
-        let runs: Vec<&str> = walk.runs.iter().map(|r| &text[r.start as usize..r.end as usize]).collect();
-        assert_eq!(runs, ["7d5f-a1", "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"]);
+        let numbers = walk.numbers.iter().map(|r| &text[r.start as usize..r.end as usize]);
+        assert_eq!(numbers.collect::<Vec<_>>(), ["7d5f-a1", "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"]);
         let tokens: Vec<&str> = walk.tokens.iter().map(|(_, t)| TOKENS[usize::from(*t)].prefix).collect();
         assert_eq!(tokens, ["ghp_", "SG."]);
         assert!(!walk.encoded && !walk.braces);

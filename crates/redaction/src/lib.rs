@@ -21,6 +21,7 @@ mod action;
 mod builtin;
 mod cache;
 mod checks;
+mod classes;
 mod columns;
 mod compile;
 mod context;

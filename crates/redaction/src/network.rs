@@ -15,7 +15,13 @@ pub(crate) fn judge(text: &Text<'_>, start: usize, end: usize, colons: &mut usiz
     match end - start {
         1..=3 if next == Some(&b'.') && bytes[start].is_ascii_digit() => ipv4(text, start),
         1..=4 if start >= *colons && (next == Some(&b':') || text.before(start) == b':') => {
-            *colons = start + bytes[start..].iter().take(46).take_while(|b| is_ipv6(**b)).count();
+            let length = bytes[start..].iter().take(46).take_while(|b| is_ipv6(**b)).count();
+            *colons = start + length;
+            // Times and ports are shorter than an address that is written in full.
+            let back = start.saturating_sub(5);
+            if length < 10 && !bytes[back..*colons].windows(2).any(|w| w == b"::") {
+                return None;
+            }
             mac(text, start).or_else(|| ipv6(text, start, *colons))
         }
         17 => mac(text, start),
@@ -29,10 +35,7 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
     if before == b'.' || before.is_ascii_alphanumeric() {
         return None;
     }
-    let end =
-        start + bytes[start..].iter().take(15).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
-    let end = if bytes[end - 1] == b'.' { end - 1 } else { end };
-    let address: Ipv4Addr = std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()?;
+    let (address, end) = dotted(bytes, start)?;
     // `1.2.3.4.5` and `1.2.3.4-rc1` are versions.
     if !bounded(bytes, end) || is_version(text, start, end) {
         return None;
@@ -43,6 +46,23 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
         return None;
     }
     claim(text, rule, start, end)
+}
+
+/// Four numbers with dots that begin at `start`, and where they end.
+fn dotted(bytes: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
+    let (mut octets, mut at) = ([0; 4], start);
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            at += usize::from(bytes.get(at) == Some(&b'.'));
+        }
+        let digits = bytes[at..].iter().take(4).take_while(|b| b.is_ascii_digit()).count();
+        let value = bytes[at..at + digits].iter().fold(0, |v, d| v * 10 + u32::from(d - b'0'));
+        // Zeros in front would be octal to some, and a number without its dot is none.
+        let fits = digits > 0 && (digits == 1 || bytes[at] != b'0') && (i == 0 || bytes[at - 1] == b'.');
+        *octet = u8::try_from(value).ok().filter(|_| fits)?;
+        at += digits;
+    }
+    Some((Ipv4Addr::from(octets), at))
 }
 
 /// Four numbers with dots after a product's name (`Chrome/1.2.3.4`), or beside a word for versions.
@@ -113,7 +133,11 @@ fn ipv6(text: &Text<'_>, at: usize, end: usize) -> Option<Found> {
     while end > start && bytes[end - 1] == b':' && !bytes[..end].ends_with(b"::") {
         end -= 1;
     }
-    if colons(&bytes[start..end]) < 2
+    let colons = colons(&bytes[start..end]);
+    let short = bytes[start..end].windows(2).any(|w| w == b"::");
+    // `12:30:45` is a time: an address without `::` has all its parts.
+    if colons < 2
+        || !short && colons != if dotted > 3 { 6 } else { 7 }
         || is_run(text.before(start)) && start > 0
         || bytes.get(end).is_some_and(|b| is_run(*b))
     {
@@ -179,7 +203,8 @@ fn mac(text: &Text<'_>, start: usize) -> Option<Found> {
 /// The e-mail address around the `@` at `at`, and the name before it in `Name <address>`.
 pub(crate) fn email(text: &Text<'_>, at: usize, found: &mut Vec<Found>) {
     let bytes = text.bytes;
-    let local = |b: &u8| b.is_ascii_alphanumeric() || b"._+-'".contains(b) || *b >= 0x80;
+    let local =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-' | b'\'') || *b >= 0x80;
     let mut start = at - bytes[at.saturating_sub(64)..at].iter().rev().take_while(|b| local(b)).count();
     while start < at && matches!(bytes[start], b'.' | b'\'' | b'-' | b'+') {
         start += 1;

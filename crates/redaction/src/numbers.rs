@@ -3,7 +3,7 @@
 //! One walk over the digits of a text. A number is looked at as a whole: its neighbours must not be part
 //! of a longer run of letters, digits, `-` or `_`, so no telephone number is found inside a UUID.
 
-use crate::builtin::Rule;
+use crate::builtin::{Rule, RuleSet};
 use crate::checks::{self, CardLength};
 use crate::context::{Found, Text};
 use crate::dates::date;
@@ -15,7 +15,7 @@ use crate::{telephones, tokens};
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let (mut floor, mut colons) = (0, 0);
-    for run in runs.iter().filter(|r| r.digits > 0) {
+    for run in runs {
         // `-0.1278`: the sign is not part of the number's form.
         let start = run.start as usize + usize::from(text.bytes[run.start as usize] == b'-');
         let number = Number { start, end: run.end as usize, digits: run.digits as usize };
@@ -58,7 +58,7 @@ struct Number {
 }
 
 /// Rules that need a word beside a number and are otherwise not tried.
-const SPOKEN_FOR: u64 = Rule::Geo.bit()
+const SPOKEN_FOR: RuleSet = Rule::Geo.bit()
     | Rule::DateOfBirth.bit()
     | Rule::BankAccount.bit()
     | Rule::Utr.bit()
@@ -105,7 +105,8 @@ impl Number {
     fn number(self, text: &Text<'_>) -> Option<Found> {
         let before = text.before(self.start);
         let inside_decimal = before == b'.' && self.start >= 2 && text.bytes[self.start - 2].is_ascii_digit();
-        if inside_decimal || !self.may_prove_itself(text) && text.may_at(self.start) & SPOKEN_FOR == 0 {
+        let spoken_for = || text.may & SPOKEN_FOR != 0 && text.may_at(self.start) & SPOKEN_FOR != 0;
+        if inside_decimal || !self.may_prove_itself(text) && !spoken_for() {
             return None;
         }
         let groups = Groups::read(text.bytes, self.start);
@@ -139,9 +140,19 @@ impl Number {
                 let zero = text.bytes[self.start] == b'0' && matches!(text.at(self.end), b' ' | b')' | b'+');
                 grouped && text.at(self.end) != b'.' || zero
             }
-            _ if pure => true,
+            // Epochs, offsets and 64-bit ids are most of the long numbers, and no card begins as they do.
+            _ if pure => match (length, text.bytes[self.start]) {
+                (9, _) => grouped,
+                (10, _) | (11 | 13 | 14, b'0') | (14..=16, b'2'..=b'6') => true,
+                _ => grouped,
+            },
             // With `-`: 4111-1111-1111-1111, 002-36-5196, 0116-496-0149.
-            _ => (9..=24).contains(&length) && self.digits >= 9,
+            _ => {
+                let run = &text.bytes[self.start..self.end];
+                (9..=24).contains(&length)
+                    && self.digits >= 9
+                    && run.iter().all(|b| b.is_ascii_digit() || *b == b'-')
+            }
         }
     }
 
@@ -150,6 +161,10 @@ impl Number {
         let run = &text.bytes[self.start..self.end];
         if text.before(self.start) == b'.' && run.len() > 30 {
             return None;
+        }
+        // A licence has sixteen, and nothing else begins with three letters unless a word speaks for it.
+        if run.iter().take(3).all(u8::is_ascii_alphabetic) && run.len() >= 3 && text.may & SPOKEN_FOR == 0 {
+            return if run.len() == 16 { self.licence(text) } else { None };
         }
         iban(text, self.start)
             .or_else(|| nino(text, self.start))
@@ -339,7 +354,7 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let ends = |s: &&&[usize]| {
         groups.shape_is(s) && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d))
     };
-    let shape = SHAPES.iter().find(ends).map_or(1, |s| s.len());
+    let shape = if groups.groups == 1 { 1 } else { SHAPES.iter().find(ends).map_or(1, |s| s.len()) };
     let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
     let (digits, end) = match contiguous {
         Some(one) => one,
@@ -350,7 +365,9 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     };
     let grouped_oddly = contiguous.is_none() && shape == 1;
     let length = checks::card_length(digits);
-    let possible = (12..=19).contains(&digits.len()) && checks::luhn(digits);
+    // Under a name that says card, what passes Luhn's check is one even if no issuer is known.
+    let issued = length != CardLength::None || text.may & Rule::Card.bit() != 0;
+    let possible = (12..=19).contains(&digits.len()) && issued && checks::luhn(digits);
     if !possible || digits.iter().all(|d| *d == digits[0]) {
         return None;
     }
@@ -445,7 +462,7 @@ impl Text<'_> {
     fn near_tight(&self, rule: Rule, place: usize) -> bool {
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let last = self.hits[..after].last();
-        last.is_some_and(|h| h.hints & rule.bit() != 0 && place - (h.end as usize) <= 12)
+        last.is_some_and(|h| self.lexicon.hints(h) & rule.bit() != 0 && place - (h.end as usize) <= 12)
             && self.label(place).is_none()
     }
 }

@@ -1,7 +1,7 @@
 //! Values under a name, in whatever notation the text uses: `name=value`, `"name": "value"`, `name: value`,
 //! `<name>value</name>`, `name = 'value'`, `--name value`, `name is value`, OTLP/JSON pairs, SQL inserts.
 
-use crate::builtin::Rule;
+use crate::builtin::{Rule, RuleSet};
 use crate::context::{Found, Text};
 use crate::decode;
 use crate::keys::{Meaning, Shape};
@@ -21,26 +21,39 @@ enum Link {
 
 /// Where a value begins and, if something delimits it, ends.
 #[derive(Clone, Copy, Debug)]
-struct Value {
-    start: usize,
-    end: usize,
+pub(crate) struct Value {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     link: Link,
     /// Whether a quote, tag or separator says where the value ends; if not, its own form must.
     delimited: bool,
     in_query: bool,
 }
 
+impl Value {
+    /// Whether a name of any meaning may take the value. After a mere space that is little: in prose, most words
+    /// are followed by another.
+    pub(crate) fn is_telling(&self, bytes: &[u8]) -> bool {
+        if self.link != Link::Space || self.delimited {
+            return true;
+        }
+        // House numbers come after a word or two: `deliver to flat 7`.
+        let reach = bytes.len().min(self.end.max(self.start + 24));
+        let telling = |b: &u8| !(b.is_ascii_lowercase() || *b == b' ');
+        bytes[self.start..self.end].iter().any(telling)
+            || bytes[self.end..reach].iter().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+    }
+}
+
 /// Adds the value under the name `start..end` of meaning `meaning`. Gives where the value ends.
 pub(crate) fn find(
     text: &Text<'_>,
-    start: usize,
-    end: usize,
+    (start, end): (usize, usize),
+    value: Value,
     meaning: Meaning,
     found: &mut Vec<Found>,
 ) -> Option<usize> {
-    let value = after(text, start, end)?;
     let bytes = text.bytes;
-    text.spend(value.end - value.start);
     let (from, to) = match meaning.shape {
         Shape::Ruled => ruled(bytes, value, meaning.rule)?,
         Shape::Cookie => {
@@ -66,7 +79,7 @@ pub(crate) fn whole(value: &[u8], meaning: Meaning) -> Option<(usize, usize)> {
 }
 
 /// Words for these say that a text is about a person.
-const PERSONAL: u64 = Rule::Email.bit()
+const PERSONAL: RuleSet = Rule::Email.bit()
     | Rule::Phone.bit()
     | Rule::Username.bit()
     | Rule::DateOfBirth.bit()
@@ -118,7 +131,11 @@ fn ruled(bytes: &[u8], value: Value, rule: u16) -> Option<(usize, usize)> {
     let strong = matches!(link, Link::Equals | Link::Colon | Link::Tag | Link::Is);
     let is = |r: Rule| r.id() == rule;
     if is(Rule::Username) {
-        let plain = inside.iter().all(|b| b.is_ascii_alphanumeric() || b"._-@+%\\".contains(b) || *b >= 0x80);
+        let plain = inside.iter().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(b, b'.' | b'_' | b'-' | b'@' | b'+' | b'%' | b'\\')
+                || *b >= 0x80
+        });
         let quoted = delimited && link != Link::Space;
         let ends = !matches!(bytes.get(end), Some(b' '));
         let telling = quoted
@@ -170,7 +187,9 @@ fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
     }
     let has_digit = inside.iter().any(u8::is_ascii_digit);
     let mixed = inside.iter().any(u8::is_ascii_uppercase) && inside.iter().any(u8::is_ascii_lowercase);
-    let symbol = inside.iter().any(|b| b"!$%^&*+=~#@|\\".contains(b));
+    let is_symbol =
+        |b: &u8| matches!(b, b'!' | b'#'..=b'&' | b'*' | b'+' | b'=' | b'@' | b'\\' | b'^' | b'|' | b'~');
+    let symbol = inside.iter().any(is_symbol);
     let spaced = inside.contains(&b' ');
     let taken = match link {
         Link::Equals | Link::Tag => true,
@@ -279,7 +298,7 @@ fn cookies(text: &Text<'_>, value: &Value, found: &mut Vec<Found>) {
 }
 
 /// The value after the name `start..end`.
-fn after(text: &Text<'_>, start: usize, end: usize) -> Option<Value> {
+pub(crate) fn value(text: &Text<'_>, start: usize, end: usize) -> Option<Value> {
     let bytes = text.bytes;
     let mut i = end + count(bytes, end, 4, |b| matches!(b, b'\\' | b'"' | b'\'' | b'`' | b']' | b')'));
     if let Some(at) = otlp_value(bytes, i) {
@@ -391,7 +410,10 @@ fn ends_there(bytes: &[u8], at: usize) -> bool {
             let name = count(bytes, at, 32, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
             matches!(bytes.get(at + name), Some(b'=' | b':'))
         }
-        Some(b) => b" \t\r\n\"'\\,;)}]|".contains(b),
+        Some(b) => matches!(
+            b,
+            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'\\' | b',' | b';' | b')' | b'}' | b']' | b'|'
+        ),
     }
 }
 

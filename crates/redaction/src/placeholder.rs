@@ -41,13 +41,18 @@ impl Placeholders {
                 b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b':' | b'.' | b'-')
             };
             let close = inside.iter().take(INSIDE_BYTES).take_while(|b| of_one(b)).count();
-            if close > 0 && inside.get(close) == Some(&b'}') && self.is_one(&inside[..close]) {
+            if close > 0 && inside.get(close) == Some(&b'}') && self.is_inside(&inside[..close]) {
                 spans.push((open, open + close + 2));
             }
         }
     }
 
-    fn is_one(&self, inside: &[u8]) -> bool {
+    /// Whether `text` is one placeholder.
+    pub(crate) fn is_one(&self, text: &[u8]) -> bool {
+        matches!(text, [b'{', inside @ .., b'}'] if self.is_inside(inside))
+    }
+
+    fn is_inside(&self, inside: &[u8]) -> bool {
         let Ok(inside) = std::str::from_utf8(inside) else { return false };
         let (word, rest) = inside.split_once(':').map_or((inside, None), |(w, p)| (w, Some(p)));
         let Some(part) = self.words.get(word) else { return false };

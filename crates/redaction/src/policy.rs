@@ -6,6 +6,7 @@
 //! has no say.
 
 use crate::action::Action;
+use crate::builtin::RuleSet;
 use crate::kinds::{FieldKind, KINDS};
 use crate::pseudonym::Epoch;
 
@@ -138,9 +139,9 @@ pub(crate) struct Scope {
     /// By number of rule.
     pub(crate) actions: Box<[Action]>,
     /// Built-in rules that are off, as bits.
-    pub(crate) disabled: u64,
+    pub(crate) disabled: RuleSet,
     /// Rules that leave coarser values in place, which are then no longer theirs, as bits.
-    pub(crate) generalised: u64,
+    pub(crate) generalised: RuleSet,
     /// Whether any rule is off that is on elsewhere.
     pub(crate) partial: bool,
     /// Whether values go whatever they are.
@@ -165,7 +166,7 @@ pub(crate) fn scopes(
     epoch: Epoch,
     base: &[Action],
     builtins: usize,
-    disabled_everywhere: u64,
+    disabled_everywhere: RuleSet,
 ) -> [Scope; KINDS] {
     FieldKind::ALL.map(|kind| {
         let (mut actions, drop) = policies.between(ends, kind, base);
@@ -176,7 +177,7 @@ pub(crate) fn scopes(
         }
         let bits = |action: Action| {
             let of = actions[..builtins].iter().enumerate().filter(|(_, a)| **a == action);
-            of.fold(0u64, |bits, (rule, _)| bits | 1 << rule)
+            of.fold(0, |bits: RuleSet, (rule, _)| bits | 1 << rule)
         };
         let (disabled, generalised) = (bits(Action::Off) | disabled_everywhere, bits(Action::Generalise));
         let file_rule_off = actions[builtins..].contains(&Action::Off);

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use crate::builtin::{BUILTINS, Rule};
+use crate::builtin::{BUILTINS, Rule, RuleSet};
 use crate::context::{Found, Text};
 use crate::decode::{self, Decoded};
 use crate::keys::{Keys, Meaning};
-use crate::lexicon::{Act, Lexicon, Run, SPELLED_BYTES, Walk};
+use crate::lexicon::{Act, Lexicon, Walk};
 use crate::patterns::Patterns;
 use crate::placeholder::Placeholders;
 use crate::policy::Scope;
@@ -19,7 +19,7 @@ pub(crate) struct Scanner {
     pub(crate) patterns: Patterns,
     pub(crate) placeholders: Placeholders,
     /// Built-in rules that are switched off.
-    pub(crate) disabled: u64,
+    pub(crate) disabled: RuleSet,
 }
 
 /// What the name of a field says about the text in it.
@@ -118,6 +118,7 @@ impl Scanner {
         let text = Text {
             bytes,
             hits: &walk.hits,
+            lexicon: &self.lexicon,
             keys: &self.keys,
             field: field.meaning,
             field_is_technical: field.technical,
@@ -129,7 +130,6 @@ impl Scanner {
             work,
         };
         let mut after = 0;
-        let mut mail_taken = usize::MAX;
         for hit in &walk.hits {
             let (start, end) = (hit.start as usize, hit.end as usize);
             if work.get() == 0 {
@@ -138,18 +138,12 @@ impl Scanner {
             let act = self.lexicon.act(hit);
             let alone = if let Act::Name(alone) = act { alone } else { None };
             // Words that do something may be part of a name as well: `basic_auth=`.
-            let names = matches!(act, Act::Name(_)) || hit.may != 0 && act != Act::Hint;
+            let names = matches!(act, Act::Name(_)) || act != Act::Hint && self.lexicon.may(hit) != 0;
             if names && start >= after {
                 after = self.name(&text, start, end, alone, found);
             }
             match act {
                 Act::Hint | Act::Name(_) => {}
-                Act::Mail if start == mail_taken => {}
-                Act::Mail => network::email(&text, start, found),
-                Act::Scheme => {
-                    claim(&text, text.name_start(start), tokens::webhook(bytes, start), found);
-                    mail_taken = network::userinfo(&text, start, found).unwrap_or(mail_taken);
-                }
                 Act::Insert => pairs::insert(&text, start, found),
                 Act::Pem => {
                     let key = pem(bytes, start).map(|end| (end, Rule::PrivateKey));
@@ -165,6 +159,18 @@ impl Scanner {
                 }
             }
         }
+        let mut ats = walk.ats.iter().map(|at| *at as usize).peekable();
+        for scheme in walk.schemes.iter().map(|at| *at as usize) {
+            claim(&text, text.name_start(scheme), tokens::webhook(bytes, scheme), found);
+            let taken = network::userinfo(&text, scheme, found);
+            // The `@` behind a password makes no address with the host.
+            while let Some(at) = ats.next_if(|at| *at <= taken.unwrap_or(scheme)) {
+                if taken != Some(at) {
+                    network::email(&text, at, found);
+                }
+            }
+        }
+        ats.for_each(|at| network::email(&text, at, found));
         for (start, index) in &walk.tokens {
             claim(&text, *start as usize, tokens::end_of(usize::from(*index), bytes, *start as usize), found);
         }
@@ -172,9 +178,9 @@ impl Scanner {
             claim(&text, *start as usize, jwt(bytes, *start as usize).map(|end| (end, Rule::Jwt)), found);
         }
         if let Some(depth) = numbers {
-            numbers::find(&text, &walk.runs, found);
+            numbers::find(&text, &walk.numbers, found);
             if depth > 0 {
-                self.spelled(bytes, &walk.runs, given, depth, found);
+                self.spelled(bytes, &walk.long, given, depth, found);
             }
         }
     }
@@ -206,6 +212,12 @@ impl Scanner {
                 .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
                 .count();
         }
+        // What follows decides first, because it costs less than what the name means.
+        let Some(value) = pairs::value(text, name_start, name_end) else { return name_end };
+        text.spend(value.end - value.start);
+        if !value.is_telling(bytes) || self.placeholders.is_one(&bytes[value.start..value.end]) {
+            return name_end;
+        }
         let mut from = name_start;
         let meaning = if (name_start, name_end) == (start, end) {
             alone
@@ -229,14 +241,21 @@ impl Scanner {
             }
         }
         let Some(meaning) = meaning.filter(|m| text.is_on(m.rule)) else { return name_end };
-        pairs::find(text, name_start, name_end, meaning, found).map_or(name_end, |end| end.max(name_end))
+        pairs::find(text, (name_start, name_end), value, meaning, found)
+            .map_or(name_end, |end| end.max(name_end))
     }
 
     /// Text spelled in base64 or hexadecimal digits: if a rule claims anything in it, the whole run goes.
-    fn spelled(&self, bytes: &[u8], runs: &[Run], given: Given<'_>, depth: usize, found: &mut Vec<Found>) {
+    fn spelled(
+        &self,
+        bytes: &[u8],
+        runs: &[(u32, u32)],
+        given: Given<'_>,
+        depth: usize,
+        found: &mut Vec<Found>,
+    ) {
         let mut done = 0;
-        for run in runs.iter().filter(|r| (r.end - r.start) as usize >= SPELLED_BYTES) {
-            let (start, end) = (run.start as usize, run.end as usize);
+        for (start, end) in runs.iter().map(|(start, end)| (*start as usize, *end as usize)) {
             if start < done {
                 continue;
             }
@@ -375,7 +394,9 @@ fn pem(bytes: &[u8], start: usize) -> Option<usize> {
 /// Where the token ends that follows `Bearer`, which ends at `word`.
 fn bearer(bytes: &[u8], word: usize) -> Option<usize> {
     let start = after_space(bytes, word)?;
-    let token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=%".contains(b);
+    let token = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b'%')
+    };
     let mut length = bytes[start..].iter().take_while(|b| token(b)).count();
     while length > 0 && bytes[start + length - 1] == b'.' {
         length -= 1;

@@ -19,6 +19,10 @@ pub(crate) fn find(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     if !plus && !bracket && groups.len(0) < 2 {
         return None;
     }
+    // All other forms are believed only beside a word for telephones.
+    if !plus && bytes[start] != b'0' && text.may & Rule::Phone.bit() == 0 {
+        return None;
+    }
     let spelled = Spelled::read(bytes, groups.start);
     let (end, kind) = spelled.judge(bytes, |number| judge(number, plus, groups.groups > 1))?;
     // `(0116) 496 0149`, but not `(phone)=(07700900123)`.

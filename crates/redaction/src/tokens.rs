@@ -38,7 +38,9 @@ impl Body {
             Body::Alnum => byte.is_ascii_alphanumeric(),
             Body::Word => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
             Body::Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
-            Body::Base64 => byte.is_ascii_alphanumeric() || b"-_+/=%.".contains(&byte),
+            Body::Base64 => {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/' | b'=' | b'%' | b'.')
+            }
             Body::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
             Body::Hex => byte.is_ascii_hexdigit(),
         }
@@ -138,7 +140,7 @@ tokens! {
     GitlabToken Word 64..=64 ["gloas-"]
     GitlabToken Word 20..=64 ["GR1348941"]
     VendorToken Word 60..=4000 ["ops_eyJ"]
-    SlackToken Word 10..=255 ["xoxb-" "xoxp-" "xoxa-" "xoxr-" "xoxs-" "xoxo-" "xoxe-" "xoxc-" "xoxd-" "xapp-" "xoxe.xoxp-" "xoxe.xoxb-"]
+    SlackToken Word 10..=255 ["xoxb-" "xoxp-" "xoxa-" "xoxr-" "xoxs-" "xoxo-" "xoxe-" "xoxc-" "xoxd-" "xapp-"]
     StripeKey Alnum 16..=255 ["sk_live_" "sk_test_" "rk_live_" "rk_test_" "sk_prod_" "whsec_"]
     GoogleKey Word 35..=35 ["AIza"]
     GoogleKey Dotted 30..=255 ["ya29."]

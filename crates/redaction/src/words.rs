@@ -64,7 +64,10 @@ pub(crate) fn is_nothing(value: &[u8]) -> bool {
 /// Whether a value looks drawn at random: long enough, letters and digits mixed, no word of prose, no UUID,
 /// date, path or dotted name.
 pub(crate) fn is_random(value: &[u8], min: usize) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"+/=_-.~%:!*".contains(b);
+    let allowed = |b: &u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-' | b'.' | b'~' | b'%' | b':' | b'!' | b'*')
+    };
     if value.len() < min || !value.iter().all(allowed) || is_uuid(value) {
         return false;
     }
