@@ -3,10 +3,12 @@
 
 mod batches;
 mod builtins;
+mod corpus;
 mod explanations;
 mod policies;
 mod properties;
 mod rule_files;
+mod score;
 
 use std::sync::{Arc, LazyLock};
 
