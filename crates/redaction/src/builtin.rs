@@ -92,7 +92,7 @@ rules! {
         ["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", "sk-ant-api03-sqoRBM4dwiLTzgwHx9ggaXp2fPn1axnK5RVdEwFAZBPU6"]
         ["disk-usage-report-of-the-week", "sk-short"]
     VendorToken "vendor_token" "token" Secret
-        ["hvs.hWay-wis3QpoSXob5gz_jyHmBQey", "dapi1234567890abcdef1234567890abcdef"]
+        ["hvs.hWay-wis3QpoSXob5gz_jyHmBQey", "dapi1234567890abcdef1234567890abcdef", "s.7mKqWz3RtYxB9cVnLd2PfHs4", "ab18Q~Zr4kW9xLm2Tn6Vp1Yb3Cd5Fg7Hj0Ks8"]
         ["hvs.short", "rapidapi"]
     Authorization "authorization" "credentials" Secret
         ["authorization: Digest username=\"x\"", "Authorization: Negotiate YIIZ3u9="]
@@ -132,7 +132,7 @@ rules! {
         ["sort_code=12-34-56", "sort code/account 03-15-27 93183558", "account_number: 12345678"]
         ["at 12-34-56 shard 93183558", "account locked"]
     Nino "nino" "nino" Personal
-        ["AB123456C", "NINO jh 54 68 57 c", "?nino=AA808702A"] ["BG020653E", "QQ123456C", "sku AB1234567"]
+        ["AB123456C", "NINO jh 54 68 57 c", "?nino=AA808702A", "temporary NI number 63T12345"] ["BG020653E", "QQ123456C", "sku AB1234567"]
     Nhs "nhs_number" "nhs_number" Personal
         ["943 476 5919", "nhs=4023148105", "/patients/9690319388/letters"]
         ["batch=4250963603", "943 476 5918", "1795310607", "sequence=4023148105"]
@@ -141,9 +141,20 @@ rules! {
     DrivingLicence "driving_licence" "driving_licence" Personal
         ["licence WILLI509033SL6BA"] ["MORGA699999SM9IJ"]
     Passport "passport" "passport" Personal
-        ["passport_number=568627504", "passport no HL9688441"] ["order 568627504", "passport desk 3"]
+        ["passport_number=568627504", "passport no HL9688441", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"] ["order 568627504", "passport desk 3"]
     Plate "vehicle_plate" "vehicle_plate" Personal
-        ["reg ZK11 PDH", "vrm=AB12CDE"] ["image AB12CDE"]
+        ["reg ZK11 PDH", "vrm=AB12CDE", "vrm=A123BCD", "vehicle_registration: \"ABZ1234\""] ["image AB12CDE"]
+    NationalId "national_id" "national_id" Personal
+        ["dni=12345678Z", "pesel: 44051401359", "codice fiscale RSSMRA85T10A562S", "RSSMRA85T10A562S", "numero_securite_sociale=2 55 08 14 168 025 38", "BSN 111222333", "\"taxId\":\"65929970489\""]
+        ["order 12345678Z", "batch 44051401359", "nie wieder", "RSSMRA85T10A562T"]
+    VatNumber "vat_number" "vat_number" Personal
+        ["VAT GB980780684", "vat_number=980 7806 84", "vat_reg_no: DE129273398"] ["vat 20", "ref GB980780684", "vat=1299"]
+    LearnerNumber "learner_number" "learner_number" Personal
+        ["UPN H801200001001", "uln=1000000000"] ["H801200001001", "uln=1000000001", "upn=ann"]
+    ResidencePermit "residence_permit" "residence_permit" Personal
+        ["brp_number=RE1234567", "share_code=W12 3A4 5BC"] ["sku RE1234567", "share code expired"]
+    MeterPoint "meter_point" "meter_point" Personal
+        ["MPAN 2034567890120", "mprn=9312345601"] ["count 2034567890120", "mpan 2034567890121"]
     Ssn "us_ssn" "us_ssn" Personal
         ["002-36-5196", "ssn=078051120"] ["000-36-5196", "build 078051120"]
     Imei "imei" "imei" Personal
@@ -162,7 +173,7 @@ rules! {
     Geo "location" "location" Personal
         ["lat_lng=51.507351,-0.127758", "latitude: 51.50735"] ["ratio 51.507351", "lat=12.5ms"]
     StreetAddress "street_address" "street_address" Personal
-        ["address_line_1=16 Joyce Harbor", "\"line_1\":\"Flat 2, Stone Oval\"", "deliver to 97 Murray Parkways, N97 0DZ"]
+        ["address_line_1=16 Joyce Harbor", "\"line_1\":\"Flat 2, Stone Oval\"", "deliver to 97 Murray Parkways, N97 0DZ", "lives near 12 High Street"]
         ["remote_address=10.0.0.1", "deliver to queue 7", "address in use"]
     Postcode "postcode" "postcode" Personal
         ["postcode=AB1 1AH", "SW1A 1AA", "?zip=90210-1234", "/addresses/EH12%209DN"]

@@ -138,6 +138,17 @@ impl Text<'_> {
         })
     }
 
+    /// Whether the name right before the value at `place`, or of the field, is one of `rule`'s.
+    pub(crate) fn is_labelled(&self, rule: Rule, place: usize) -> bool {
+        let by_label = |(start, end): (usize, usize)| {
+            self.meaning(&self.bytes[start..end]).is_some_and(|m| m.rule == rule.id())
+        };
+        match self.label(place) {
+            Some(label) => by_label(label),
+            None => self.field.is_some_and(|m| m.rule == rule.id()),
+        }
+    }
+
     /// Whether the value at `place` is labelled as a technical number or id.
     pub(crate) fn is_technical(&self, place: usize) -> bool {
         let label = self.label(place).or_else(|| self.word_before(place));
@@ -188,7 +199,8 @@ impl Text<'_> {
 
     pub(crate) fn name_start(&self, end: usize) -> usize {
         let floor = end.saturating_sub(NAME_BYTES);
-        let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        // Letters of other alphabets are part of names: `prénom`, `straße`.
+        let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || *b >= 0x80;
         end - self.bytes[floor..end].iter().rev().take_while(|b| name(b)).count()
     }
 

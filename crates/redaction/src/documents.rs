@@ -99,6 +99,19 @@ pub(crate) fn plate(text: &Text<'_>, start: usize) -> Option<Found> {
     text.says(Rule::Plate, start).then(|| claim(text, Rule::Plate, start, end))?
 }
 
+/// Whether letters and digits, in capitals, are a plate from before 1963 or of Northern Ireland: one to three letters and
+/// one to four digits, in either order.
+pub(crate) fn is_dateless_plate(text: &[u8]) -> bool {
+    let parts = |first: fn(&u8) -> bool, most: usize, second: fn(&u8) -> bool, rest: usize| {
+        let length = text.iter().take_while(|b| first(b)).count();
+        (1..=most).contains(&length)
+            && (1..=rest).contains(&(text.len() - length))
+            && text[length..].iter().all(second)
+    };
+    let (letter, digit) = (u8::is_ascii_alphabetic as fn(&u8) -> bool, u8::is_ascii_digit as fn(&u8) -> bool);
+    text.len() >= 4 && (parts(letter, 3, digit, 4) || parts(digit, 4, letter, 3))
+}
+
 /// Length of the letters and digits at `at`; 8 stands for all that are too long.
 fn word(bytes: &[u8], at: usize) -> usize {
     bytes.get(at..).map_or(0, |b| b.iter().take(8).take_while(|b| b.is_ascii_alphanumeric()).count())

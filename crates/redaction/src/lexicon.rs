@@ -6,6 +6,7 @@ use crate::classes::Classes;
 use crate::context::{Hit, VERSION};
 use crate::keys::{Keys, Meaning};
 use crate::tokens::TOKENS;
+use crate::words;
 
 /// What to do where a word or mark stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) enum Act {
     Insert,
     /// `AUTH`, as in Redis.
     Auth,
+    /// The last word of a street's name: `12 High Street`.
+    Street,
 }
 
 struct Word {
@@ -108,6 +111,8 @@ const HINTS: &[(&str, RuleSet)] = &[
     ("contact", Rule::Phone.bit()),
     ("answering", Rule::Phone.bit()),
     ("hmrc", Rule::Utr.bit() | Rule::Nino.bit()),
+    ("insurance", Rule::Nino.bit()),
+    ("ni", Rule::Nino.bit()),
     ("taxpayer", Rule::Utr.bit()),
     ("sort", Rule::BankAccount.bit()),
     ("account", Rule::BankAccount.bit()),
@@ -164,6 +169,9 @@ impl Lexicon {
             ("auth", Act::Auth),
         ] {
             lexicon.add(text, act, 0, 0);
+        }
+        for ending in words::STREETS {
+            lexicon.add(ending, Act::Street, 0, 0);
         }
         for (word, hints, may) in keys.words() {
             let meaning = keys.meaning(word.as_bytes());

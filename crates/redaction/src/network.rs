@@ -209,6 +209,10 @@ pub(crate) fn email(text: &Text<'_>, at: usize, found: &mut Vec<Found>) {
     while start < at && matches!(bytes[start], b'.' | b'\'' | b'-' | b'+') {
         start += 1;
     }
+    // `N'ann@example.org'` is a literal of SQL.
+    if at > start + 2 && bytes[start + 1] == b'\'' {
+        start += 2;
+    }
     let domain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-') || *b >= 0x80;
     let mut end = at + 1 + bytes[at + 1..].iter().take(253).take_while(|b| domain(b)).count();
     while end > at && matches!(bytes[end - 1], b'.' | b'-') {

@@ -8,8 +8,9 @@ use crate::checks::{self, CardLength};
 use crate::context::{Found, Text};
 use crate::dates::date;
 use crate::documents::{iban, nino, plate, postcode};
+use crate::labelled::{self, LABELLED};
 use crate::lexicon::Run;
-use crate::network;
+use crate::{national, network};
 use crate::{telephones, tokens};
 
 /// Adds what the runs with digits in `text` say.
@@ -70,7 +71,8 @@ const SPOKEN_FOR: RuleSet = Rule::Geo.bit()
     | Rule::Card.bit()
     | Rule::Nhs.bit()
     | Rule::Ssn.bit()
-    | Rule::Phone.bit();
+    | Rule::Phone.bit()
+    | LABELLED;
 
 impl Number {
     fn judge(self, text: &Text<'_>, colons: &mut usize) -> Option<Found> {
@@ -78,7 +80,7 @@ impl Number {
         if is_uuid(run) {
             return None;
         }
-        if run.len() >= 8
+        if (run.len() >= 8 || text.at(self.end) == b'~')
             && let Some((end, rule)) = tokens::unmarked(text.bytes, self.start, self.end)
         {
             return text.allows(rule).then_some(Found { start: self.start, end, rule: rule.id() });
@@ -112,6 +114,7 @@ impl Number {
         let groups = Groups::read(text.bytes, self.start);
         self.geo(text)
             .or_else(|| date(text, self.start))
+            .or_else(|| labelled::find(text, self.start))
             .or_else(|| card(text, &groups))
             .or_else(|| bank(text, &groups))
             .or_else(|| nhs(text, &groups))
@@ -164,9 +167,12 @@ impl Number {
         }
         // A licence has sixteen, and nothing else begins with three letters unless a word speaks for it.
         if run.iter().take(3).all(u8::is_ascii_alphabetic) && run.len() >= 3 && text.may & SPOKEN_FOR == 0 {
-            return if run.len() == 16 { self.licence(text) } else { None };
+            return if run.len() == 16 { self.licence(text).or_else(|| self.national(text)) } else { None };
         }
         iban(text, self.start)
+            .or_else(|| self.zone(text))
+            .or_else(|| self.national(text))
+            .or_else(|| labelled::find(text, self.start))
             .or_else(|| nino(text, self.start))
             .or_else(|| self.licence(text))
             .or_else(|| postcode(text, self.start))
@@ -179,6 +185,24 @@ impl Number {
     fn licence(self, text: &Text<'_>) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
         checks::driving_licence(run).then(|| self.found(text, Rule::DrivingLicence))?
+    }
+
+    /// The Italian code holds names, birth date and place, and proves itself by form and letter.
+    fn national(self, text: &Text<'_>) -> Option<Found> {
+        let run: [u8; 16] = text.bytes[self.start..self.end].try_into().ok()?;
+        national::italian_code(&run.map(|b| b.to_ascii_uppercase()))
+            .then(|| self.found(text, Rule::NationalId))?
+    }
+
+    /// The second line of a passport's machine-readable zone; the filler `<` is no part of a run.
+    fn zone(self, text: &Text<'_>) -> Option<Found> {
+        if self.end - self.start < 28 && text.at(self.end) != b'<' {
+            return None;
+        }
+        let line = &text.bytes[self.start..text.bytes.len().min(self.start + 44)];
+        let length = line.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'<').count();
+        let found = national::passport_zone(&line[..length]);
+        found.then(|| claim(text, Rule::Passport, self.start, self.start + length))?
     }
 
     /// Passports of the UK since 2015 and elsewhere: one or two letters and seven digits or so.
@@ -212,17 +236,8 @@ impl Number {
         let run = &text.bytes[self.start..self.end];
         let digits = run.iter().filter(|b| b.is_ascii_digit()).count();
         let shape = (4..=10).contains(&run.len()) && digits >= 4;
-        (shape && text.may & Rule::Postcode.bit() != 0 && self.labelled(text, Rule::Postcode))
+        (shape && text.may & Rule::Postcode.bit() != 0 && text.is_labelled(Rule::Postcode, self.start))
             .then(|| self.found(text, Rule::Postcode))?
-    }
-
-    fn labelled(self, text: &Text<'_>, rule: Rule) -> bool {
-        let by_label =
-            |(s, e): (usize, usize)| text.meaning(&text.bytes[s..e]).is_some_and(|m| m.rule == rule.id());
-        match text.label(self.start) {
-            Some(label) => by_label(label),
-            None => text.field.is_some_and(|m| m.rule == rule.id()),
-        }
     }
 
     /// Degrees with at least three decimals under a name that says so, and the pair after a comma.

@@ -115,10 +115,25 @@ fn judge(
             (count >= enough && link != Link::Path).then_some((start, start + length))
         }
         Shape::BareName => {
-            let plain = decode::plain(inside);
             // A thing has a name as well; beside an address or a telephone number it is a person's.
-            let believed = value.in_query || link == Link::Colon && delimited && personal;
-            (believed && words::is_full_name(&plain)).then_some((start, end))
+            let labelled = matches!(link, Link::Colon | Link::Equals) && personal;
+            if value.in_query || labelled && delimited {
+                let plain = decode::plain(inside);
+                return words::is_full_name(&plain).then_some((start, end));
+            }
+            // `my name is Ann Example`
+            let (length, count) = words::capitalised_words(&bytes[start..], 4)?;
+            // `for customer Ann Example`
+            let spoken = link == Link::Space && !words::is_heading(&bytes[start..start + length]);
+            (count >= 2 && (labelled || link == Link::Is || spoken)).then_some((start, start + length))
+        }
+        Shape::Title => {
+            let (length, _) = words::capitalised_words(&bytes[start..], 4)?;
+            // `Dr Example`, not `DR site` or `cache miss "X"`.
+            let title = matches!(name, [first, rest @ ..] if first.is_ascii_uppercase() && rest.iter().all(u8::is_ascii_lowercase));
+            let beside = matches!(bytes[..start], [.., b' '] if bytes[start - 2].is_ascii_alphabetic() || bytes[start - 2] == b'.');
+            let person = length >= 3 && !words::is_heading(&bytes[start..start + length]);
+            (title && beside && person && link == Link::Space).then_some((start, start + length))
         }
         Shape::Cookie | Shape::Ruled => None,
     }
@@ -144,6 +159,9 @@ fn ruled(bytes: &[u8], value: Value, rule: u16) -> Option<(usize, usize)> {
             || link == Link::Colon && ends;
         let size = (2..=64).contains(&inside.len());
         let number = inside.iter().all(u8::is_ascii_digit);
+        if delimited && strong && words::is_full_name(inside) {
+            return Some((start, end));
+        }
         let taken = (strong || link == Link::Space)
             && plain
             && telling
@@ -158,7 +176,8 @@ fn ruled(bytes: &[u8], value: Value, rule: u16) -> Option<(usize, usize)> {
         }
         if delimited {
             let plain = decode::plain(inside);
-            let fits = words::street_address(&plain).is_some_and(|e| plain.len() - e <= 64);
+            let fits = words::street_address(&plain).is_some_and(|e| plain.len() - e <= 64)
+                || words::street_and_number(&plain);
             return fits.then_some((start, end));
         }
         return words::street_address(&bytes[start..]).map(|length| (start, start + length));
@@ -182,7 +201,7 @@ fn ruled(bytes: &[u8], value: Value, rule: u16) -> Option<(usize, usize)> {
 fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
     let Value { start, end, link, delimited, .. } = value;
     let inside = &bytes[start..end];
-    if words::is_nothing(inside) || inside.starts_with(b"::") {
+    if words::is_nothing(inside) || inside.starts_with(b"::") || is_parameter(inside, name) {
         return None;
     }
     let has_digit = inside.iter().any(u8::is_ascii_digit);
@@ -225,6 +244,18 @@ fn secret(bytes: &[u8], value: Value, name: &[u8]) -> Option<(usize, usize)> {
     (taken && !counts).then_some((start, end))
 }
 
+/// Whether a value is the mark of a parameter that is called as the field is: `password: $password`, or its type.
+fn is_parameter(value: &[u8], name: &[u8]) -> bool {
+    let ends = |long: &[u8], short: &[u8]| {
+        long.len() >= short.len() && long[long.len() - short.len()..].eq_ignore_ascii_case(short)
+    };
+    match value {
+        [b'$' | b':' | b'@', rest @ ..] if rest.len() >= 3 => ends(rest, name) || ends(name, rest),
+        [word @ .., b'!'] => words::is_nothing(word),
+        _ => false,
+    }
+}
+
 fn names_a_code(name: &[u8]) -> bool {
     let tail = &name[name.len().saturating_sub(8)..];
     [&b"pin"[..], b"otp", b"word", b"wd", b"code", b"pass"]
@@ -253,6 +284,8 @@ fn authorization(bytes: &[u8], value: Value) -> Option<(usize, usize)> {
         let token = value.end + 1;
         let length =
             count(bytes, token, bytes.len(), |b| !matches!(b, b' ' | b';' | b',' | b'\\' | b'\r' | b'\n'));
+        let quote = bytes.get(token..token + length).and_then(|b| memchr::memchr2(b'"', b'\'', b));
+        let length = quote.filter(|q| *q > 0 && bytes[token + q - 1] != b'=').unwrap_or(length);
         if length == 0 || bytes.get(value.end) != Some(&b' ') {
             return (inside.len() >= 12).then_some((value.start, value.end));
         }
@@ -304,8 +337,29 @@ pub(crate) fn value(text: &Text<'_>, start: usize, end: usize) -> Option<Value> 
     if let Some(at) = otlp_value(bytes, i) {
         return value_at(text, start, at, Link::Colon);
     }
+    if let Some(at) = part_value(bytes, start, i) {
+        let end = at + count(bytes, at, bytes.len(), |b| !matches!(b, b'\r' | b'\n'));
+        let line = &bytes[at..end];
+        let end = at + memchr::memmem::find(line, b" --").unwrap_or(line.len());
+        return (at < end).then_some(Value {
+            start: at,
+            end,
+            link: Link::Equals,
+            delimited: true,
+            in_query: false,
+        });
+    }
+    // `Dr. Example`
+    i += usize::from(end - start <= 4 && bytes[i..].starts_with(b". "));
     let spaces = count(bytes, i, 3, |b| b == b' ' || b == b'\t');
     let next = bytes.get(i + spaces)?;
+    if spaces > 0 && opens_tag(bytes, start) {
+        // `<Password Type="text">value</Password>`
+        let attributes = count(bytes, i, 256, |b| !matches!(b, b'<' | b'>'));
+        let close = i + attributes;
+        let ends = bytes.get(close) == Some(&b'>') && bytes[close - 1] != b'/';
+        return if ends { value_at(text, start, close + 1, Link::Tag) } else { None };
+    }
     let link = match next {
         b'=' => Link::Equals,
         b':' if bytes[i + spaces..].starts_with(b"::") || bytes[i + spaces..].starts_with(b"://") => {
@@ -336,6 +390,32 @@ pub(crate) fn value(text: &Text<'_>, start: usize, end: usize) -> Option<Value> 
     value_at(text, start, i, link)
 }
 
+/// Whether the name that begins at `start` is that of an element: `<name`, `<prefix:name`.
+fn opens_tag(bytes: &[u8], start: usize) -> bool {
+    let before = &bytes[start.saturating_sub(24)..start];
+    let prefix = match before {
+        [prefix @ .., b':'] => prefix,
+        other => other,
+    };
+    let prefix_length = if prefix.len() < before.len() {
+        prefix.iter().rev().take_while(|b| b.is_ascii_alphanumeric()).count()
+    } else {
+        0
+    };
+    prefix[..prefix.len() - prefix_length].last() == Some(&b'<')
+}
+
+/// Where the value begins of a part of `multipart/form-data` (RFC 7578): after its headers, which end at `at` or soon
+/// after with the name.
+fn part_value(bytes: &[u8], name: usize, at: usize) -> Option<usize> {
+    let head = &bytes[name.saturating_sub(40)..name];
+    if !head.ends_with(b"name=\"") || memchr::memmem::find(head, b"form-data").is_none() {
+        return None;
+    }
+    let spaces = count(bytes, at, 8, |b| b.is_ascii_whitespace());
+    (spaces > 0).then_some(at + spaces)
+}
+
 /// Skips `,"value":{"stringValue":` of OTLP/JSON, or the columns' part of nothing.
 fn otlp_value(bytes: &[u8], at: usize) -> Option<usize> {
     let mut i = at;
@@ -359,6 +439,9 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
     let cap = bytes.len();
     let mut i = start;
     i += usize::from(bytes.get(i) == Some(&b'[') && matches!(bytes.get(i + 1), Some(b'"' | b'\'')));
+    // `N'…'` and `E'…'` of SQL, `b'…'` and `u'…'` of Python.
+    let marked = matches!(bytes.get(i), Some(b'N' | b'E' | b'b' | b'u' | b'n'));
+    i += usize::from(marked && matches!(bytes.get(i + 1), Some(b'\'')));
     let slashes = count(bytes, i, 4, |b| b == b'\\');
     if let Some(quote @ (b'"' | b'\'' | b'`')) = bytes.get(i + slashes).copied() {
         let from = i + slashes + 1;
@@ -373,7 +456,8 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
     let stops = |at: usize| match bytes[at] {
         b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'<' | b'`' => true,
         b'\'' | b'>' => link != Link::Tag,
-        b'&' => link != Link::Colon,
+        // `password=a&3` in a connection string has no other name behind the `&`.
+        b'&' => in_query || link != Link::Colon && another_name(bytes, at + 1),
         b'#' => in_query,
         b'/' => link == Link::Path,
         b'?' => link == Link::Path,
@@ -406,15 +490,20 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
 fn ends_there(bytes: &[u8], at: usize) -> bool {
     match bytes.get(at) {
         None => true,
-        Some(b) if b.is_ascii_alphabetic() || *b == b'_' => {
-            let name = count(bytes, at, 32, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-            matches!(bytes.get(at + name), Some(b'=' | b':'))
-        }
+        Some(b) if b.is_ascii_alphabetic() || *b == b'_' => another_name(bytes, at),
         Some(b) => matches!(
             b,
             b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'\\' | b',' | b';' | b')' | b'}' | b']' | b'|'
         ),
     }
+}
+
+/// Whether `name=` or `name:` begins at `at`, or nothing more comes.
+fn another_name(bytes: &[u8], at: usize) -> bool {
+    let name = count(bytes, at, 32, |b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[' | b']' | b'%')
+    });
+    name > 0 && matches!(bytes.get(at + name), Some(b'=' | b':')) || at >= bytes.len()
 }
 
 fn closing_quote(bytes: &[u8], from: usize, cap: usize, quote: u8, slashes: usize) -> usize {

@@ -153,6 +153,11 @@ impl Scanner {
                     claim(&text, end + 1, bearer(bytes, end).map(|end| (end, Rule::Bearer)), found);
                 }
                 Act::Basic => claim(&text, end + 1, basic(bytes, end).map(|end| (end, Rule::Basic)), found),
+                Act::Street => {
+                    if let Some(begin) = words::street_before(bytes, start) {
+                        claim(&text, begin, Some((end, Rule::StreetAddress)), found);
+                    }
+                }
                 Act::Auth => {
                     let password = redis_auth(bytes, start, end).map(|end| (end, Rule::Password));
                     claim(&text, end + 1, password, found);
@@ -200,7 +205,7 @@ impl Scanner {
         let more = bytes[end..]
             .iter()
             .take(64)
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || **b >= 0x80)
             .count();
         let mut name_end = end + more;
         while bytes.get(name_end) == Some(&b'.')

@@ -93,6 +93,21 @@ pub(crate) fn unmarked(text: &[u8], start: usize, end: usize) -> Option<(usize, 
         34 if matches!(&run[..2], b"AC" | b"SK") && (hex(&run[2..]) || placeholder(&run[2..])) => {
             Some((end, Rule::TwilioKey))
         }
+        // Terraform: fourteen letters, the version, sixty and more.
+        14 if text[end..].starts_with(b".atlasv1.") => {
+            let body = text[end + 9..].iter().take_while(|b| Body::Word.has(**b)).count();
+            (body >= 60).then_some((end + 9 + body, Rule::VendorToken))
+        }
+        // Airtable: an id, a dot, 64 hexadecimal digits.
+        17 if run.starts_with(b"pat") && text.get(end) == Some(&b'.') => {
+            let body = text[end + 1..].iter().take_while(|b| b.is_ascii_hexdigit()).count();
+            (body == 64).then_some((end + 65, Rule::VendorToken))
+        }
+        // Secrets of applications in Microsoft Entra: three letters, a digit, `Q~`, the rest.
+        _ if text.get(end) == Some(&b'~') && run.ends_with(b"Q") && run.len() <= 12 => {
+            let body = text[end + 1..].iter().take_while(|b| Body::Dotted.has(**b) || **b == b'~').count();
+            (31..=34).contains(&body).then_some((end + 1 + body, Rule::VendorToken))
+        }
         // Databricks.
         36 | 38 if run.starts_with(b"dapi") && run[4..36].iter().all(u8::is_ascii_hexdigit) => {
             Some((end, Rule::VendorToken))
@@ -134,7 +149,7 @@ tokens! {
     AwsAccessKey Upper 16..=16 ["AKIA" "ASIA" "ABIA" "ACCA"]
     GithubToken Alnum 30..=255 ["ghp_" "gho_" "ghu_" "ghs_" "ghr_"]
     GithubToken Word 40..=255 ["github_pat_"]
-    GitlabToken Word 20..=64 ["glpat-" "gldt-" "glrt-" "glimt-" "glft-" "glsoat-" "glcbt-" "glffct-"]
+    GitlabToken Dotted 20..=300 ["glpat-" "gldt-" "glrt-" "glimt-" "glft-" "glsoat-" "glcbt-" "glffct-"]
     GitlabToken Word 40..=64 ["glptt-"]
     GitlabToken Word 50..=64 ["glagent-"]
     GitlabToken Word 64..=64 ["gloas-"]
@@ -160,6 +175,14 @@ tokens! {
     VendorToken Word 32..=64 ["tskey-auth-" "tskey-api-" "tskey-client-" "tskey-scim-" "tskey-webhook-" "tskey-future-" "HRKU-"]
     VendorToken Alnum 58..=58 ["AGE-SECRET-KEY-1"]
     VendorToken Hex 32..=32 ["key-"]
+    VendorToken Word 24..=64 ["nfp_" "rnd_" "sgp_" "napi_" "pcsk_" "tfp_" "rdme_" "pnu_" "bkua_" "CCIPAT_" "duffel_live_" "shippo_live_" "rzp_live_" "rzp_test_" "FLWSECK-" "FLWSECK_TEST-" "lsv2_pt_" "lsv2_sk_" "tr_prod_" "CLOJARS_" "dnkey-"]
+    VendorToken Word 32..=255 ["xkeysib-" "xsmtpsib-" "mdb_sa_sk_" "sqp_" "squ_" "sqa_" "apify_api_" "aio_" "ATBB" "AKCp" "EAAA" "NRII-" "NRJS-" "NRRA-" "pubkey-" "fm2_"]
+    VendorToken Word 70..=400 ["EAA"]
+    VendorToken Base64 30..=400 ["1//0"]
+    VendorToken Dotted 60..=200 ["dt0c01." "dt0s16."]
+    VendorToken Alnum 24..=24 ["s."]
+    LlmKey Word 40..=255 ["nvapi-" "sk-lf-"]
+    AwsAccessKey Upper 16..=20 ["LTAI"]
     Crypto Hex 40..=40 ["0x"]
 }
 

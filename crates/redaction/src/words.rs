@@ -41,6 +41,10 @@ pub(crate) fn is_nothing(value: &[u8]) -> bool {
         "int",
         "text",
         "varchar",
+        "id",
+        "boolean",
+        "number",
+        "email",
         "optional",
         "default",
         "set",
@@ -106,6 +110,34 @@ pub(crate) fn is_full_name(value: &[u8]) -> bool {
     let count = value.split(|b| matches!(b, b' ' | b'+')).filter(|w| !w.is_empty()).count();
     let trimmed = value.trim_ascii();
     (2..=4).contains(&count) && capitalised_words(trimmed, 4).is_some_and(|(end, _)| end == trimmed.len())
+}
+
+/// Whether capitalised words are a heading or a message, not a person: `Customer Service Team`.
+pub(crate) fn is_heading(words: &[u8]) -> bool {
+    const NOUNS: &str = "account address admin agent analytics api app area care case center centre class client config \
+        contact controller count created data database deleted desk details does email engine error event exists failed \
+        file form found gateway group handler has health history id import info insights is journey key list log \
+        management message missing model name not notes number object order page payload phone portal profile queue rate ratio \
+        record records relations report repository request required response revenue safety satisfaction search service \
+        services status store success summary support survey system table team type unknown updated user value view was";
+    words
+        .split(|b| matches!(b, b' ' | b'+'))
+        .any(|word| NOUNS.split_ascii_whitespace().any(|noun| noun.as_bytes().eq_ignore_ascii_case(word)))
+}
+
+/// Whether a street stands before its house number, as in most of Europe: `Hauptstraße 5`.
+pub(crate) fn street_and_number(text: &[u8]) -> bool {
+    let Some(space) = text.iter().rposition(|b| matches!(b, b' ' | b'+')) else { return false };
+    let (street, number) = (&text[..space], &text[space + 1..]);
+    let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
+    let letters = |b: &u8| {
+        b.is_ascii_alphabetic() || *b >= 0x80 || matches!(b, b' ' | b'+' | b'.' | b'-' | b'\'' | b',')
+    };
+    street.len() >= 4
+        && street[0].is_ascii_uppercase()
+        && street.iter().all(letters)
+        && (1..=4).contains(&digits)
+        && number.len() - digits <= 1
 }
 
 /// How far capitalised words go from the beginning, and how many there are.
@@ -184,6 +216,56 @@ pub(crate) fn street_address(text: &[u8]) -> Option<usize> {
     (count >= 1 && words >= 3).then_some(i + words)
 }
 
+/// What the names of streets end with in the United Kingdom and Ireland. Words of computing are left out.
+pub(crate) const STREETS: &[&str] = &[
+    "street",
+    "road",
+    "lane",
+    "avenue",
+    "close",
+    "crescent",
+    "terrace",
+    "gardens",
+    "grove",
+    "mews",
+    "drive",
+    "court",
+    "parade",
+    "walk",
+    "hill",
+    "rise",
+    "way",
+    "square",
+    "esplanade",
+    "quay",
+    "wharf",
+    "boulevard",
+];
+
+/// Where a street address begins that ends with the word at `start`: a number and one to three capitalised words.
+pub(crate) fn street_before(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    if !bytes.get(start)?.is_ascii_uppercase() {
+        return None;
+    }
+    for words in 0..4 {
+        let end = at.checked_sub(1).filter(|end| matches!(bytes[*end], b' ' | b'+'))?;
+        let letter = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'\'' | b'-') || *b >= 0x80;
+        let begin = end - bytes[end.saturating_sub(24)..end].iter().rev().take_while(|b| letter(b)).count();
+        let word = &bytes[begin..end];
+        let digits = word.iter().take_while(|b| b.is_ascii_digit()).count();
+        if words > 0 && (1..=4).contains(&digits) && word.len() - digits <= 1 {
+            let open = begin == 0 || !matches!(bytes[begin - 1], b'.' | b'/' | b':' | b'=' | b'_');
+            return open.then_some(begin);
+        }
+        if capitalised(word) != word.len() || word.is_empty() {
+            return None;
+        }
+        at = begin;
+    }
+    None
+}
+
 fn skip_spaces(text: &[u8]) -> usize {
     text.iter().take_while(|b| matches!(b, b' ' | b'+')).count().min(2)
 }
@@ -256,6 +338,17 @@ mod tests {
         let text = b"Order for Mr Shaun Thompson <a@b.example>";
         assert_eq!(name_before(text, 28), Some(10));
         assert_eq!(name_before(b"from <a@b.example>", 5), None);
+    }
+
+    #[test]
+    fn the_last_word_of_a_street_tells_it() {
+        let begin = |t: &'static str| street_before(t.as_bytes(), t.rfind(' ').unwrap() + 1).map(|b| &t[b..]);
+        assert_eq!(begin("of 12 High Street"), Some("12 High Street"));
+        assert_eq!(begin("at 4a St John's Road"), Some("4a St John's Road"));
+        assert_eq!(begin("retry 3 Close"), None);
+        assert_eq!(begin("took 12 High street"), None);
+        assert_eq!(begin("v1.2 High Street"), None);
+        assert_eq!(begin("High Street"), None);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn a_wrong_file_is_refused_with_all_its_problems() {
     let got = problems(
         r"
         version: 2
-        builtin: {disable: [emial, email], actions: {password: pseudonymise, card: truncate, name_x: replace}}
+        builtin: {disable: [emial, email], actions: {password: pseudonymise, card: truncate, odd_x: replace}}
         keys:
           - {name: Bad Name, keys: [a]}
           - {name: email, keys: [a]}
@@ -78,7 +78,7 @@ fn a_wrong_file_is_refused_with_all_its_problems() {
     insta::assert_snapshot!(got.join("\n"), @r"
     rule `version`: version 2 is not known (write `version: 1`)
     rule `card`: there is nothing coarser to put in its place (`generalise` is for date_of_birth, location, public_ip, private_ip; write `replace`)
-    rule `name_x`: there is no built-in rule of this name (`lapwing redact --stats` lists the names)
+    rule `odd_x`: there is no built-in rule of this name (`lapwing redact --stats` lists the names)
     rule `password`: secrets are always replaced whole (remove the action; `builtin.disable` switches a rule off)
     rule `emial`: there is no built-in rule of this name (did you mean `email`?)
     rule `Bad Name`: the name cannot stand in a placeholder (use 1 to 32 small letters, digits and `_`, a letter first)
