@@ -98,7 +98,7 @@ rules! {
         ["authorization: Digest username=\"x\"", "Authorization: Negotiate YIIZ3u9="]
         ["authorization policy cart-allow applied", "authorization: -"]
     Password "password" "password" Secret
-        ["password=hunter2", "{\"db_passwd\":\"x y z\"}", "SET password = 'it''s'", "<Password>abc</Password>", "--password s3cret9", "AUTH s3cr3tP4ss"]
+        ["password=hunter2", "{\"db_passwd\":\"x y z\"}", "pw=Blue!Horse7", "SET password = 'it''s'", "<Password>abc</Password>", "--password s3cret9", "AUTH s3cr3tP4ss"]
         ["password reset email queued", "KeyError: 'password' not in payload", "password=", "password: null", "AUTH failed"]
     CardCode "card_code" "card_code" Secret
         ["cvv=123", "\"cvc\": \"0421\""] ["cvv=missing"]
@@ -158,7 +158,7 @@ rules! {
     Ssn "us_ssn" "us_ssn" Personal
         ["002-36-5196", "ssn=078051120"] ["000-36-5196", "build 078051120"]
     Imei "imei" "imei" Personal
-        ["imei '355460524900880'"] ["batch 355460524900880", "imei check passed"]
+        ["imei '355460524900880'", "IMEI: 35-546052-490088-0"] ["batch 355460524900880", "imei check passed"]
     Phone "phone" "phone" Personal
         ["+44 20 7946 0123", "%2B447021667022", "call (0116) 496 0149", "07700 900123", "tel=0116-496-0149"]
         ["2026-07-01T07:00:12.345678Z", "hosted-eu-20260812-09", "offset 0123456789", "+0100", "duration_ns=07700900123"]

@@ -92,6 +92,11 @@ impl Text<'_> {
         near.fold(self.field_may, |may, hit| may | self.lexicon.may(hit))
     }
 
+    /// Whether any word of the text hints at one of `rules`.
+    pub(crate) fn hints_at(&self, rules: RuleSet) -> bool {
+        self.may & rules != 0 && self.hits.iter().any(|h| self.lexicon.hints(h) & rules != 0)
+    }
+
     /// Whether a word that hints at one of `hints` stands shortly before `place`.
     pub(crate) fn near(&self, hints: RuleSet, place: usize) -> bool {
         if self.may & hints == 0 {

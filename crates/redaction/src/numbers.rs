@@ -502,6 +502,14 @@ fn contextual(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     {
         return whole(Rule::Utr, end + suffix);
     }
+    // `35-209900-176148-1`
+    let all = groups.first(groups.groups, text.bytes);
+    if let Some((digits, end)) = all.filter(|(d, _)| d.len() == 15)
+        && says(Rule::Imei)
+        && checks::luhn(digits)
+    {
+        return whole(Rule::Imei, end);
+    }
     let (digits, end) = groups.first(1, text.bytes)?;
     match digits.len() {
         15 if says(Rule::Imei) => whole(Rule::Imei, end),

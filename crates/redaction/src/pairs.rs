@@ -61,7 +61,7 @@ pub(crate) fn find(
             // Names in the cookies speak for themselves.
             return None;
         }
-        _ => judge(bytes, value, meaning, &bytes[start..end], text.may & PERSONAL != 0)?,
+        _ => judge(bytes, value, meaning, &bytes[start..end], text.hints_at(PERSONAL))?,
     };
     found.push(Found { start: from, end: to, rule: meaning.rule });
     Some(to)
@@ -116,16 +116,19 @@ fn judge(
         }
         Shape::BareName => {
             // A thing has a name as well; beside an address or a telephone number it is a person's.
-            let labelled = matches!(link, Link::Colon | Link::Equals) && personal;
+            let labelled = matches!(link, Link::Colon | Link::Equals);
             if value.in_query || labelled && delimited {
                 let plain = decode::plain(inside);
-                return words::is_full_name(&plain).then_some((start, end));
+                let person = words::is_full_name(&plain) && (personal || !words::is_heading(&plain));
+                return person.then_some((start, end));
             }
+            let labelled = labelled && personal;
             // `my name is Ann Example`
             let (length, count) = words::capitalised_words(&bytes[start..], 4)?;
             // `for customer Ann Example`
-            let spoken = link == Link::Space && !words::is_heading(&bytes[start..start + length]);
-            (count >= 2 && (labelled || link == Link::Is || spoken)).then_some((start, start + length))
+            let said = labelled || matches!(link, Link::Is | Link::Space);
+            (count >= 2 && said && !words::is_heading(&bytes[start..start + length]))
+                .then_some((start, start + length))
         }
         Shape::Title => {
             let (length, _) = words::capitalised_words(&bytes[start..], 4)?;
@@ -554,7 +557,10 @@ pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
         text.spend(end - start);
         if let Some(meaning) = text.meaning(name.trim_ascii()) {
             let inside = &bytes[start..end];
-            if let Some((from, to)) = whole(inside, meaning) {
+            let person = meaning.shape == Shape::BareName && text.hints_at(PERSONAL);
+            if person && words::is_full_name(inside) {
+                found.push(Found { start, end, rule: meaning.rule });
+            } else if let Some((from, to)) = whole(inside, meaning) {
                 found.push(Found { start: start + from, end: start + to, rule: meaning.rule });
             } else if meaning.shape == Shape::Ruled {
                 let may = if meaning.is_built_in() { 1 << meaning.rule } else { 0 };

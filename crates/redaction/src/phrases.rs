@@ -17,7 +17,7 @@ pub(crate) const PHRASES: &[(Option<Rule>, Shape, bool, &str)] = {
             "password|passwd|pwd|passphrase|pass phrase|passcode|pgpassword|user pass|db pass|security answer|mothers maiden name|one time password|otp|otp code|totp|password hash|pw hash|hashed password|encrypted password|password digest|verification code|one time code|sms code|login code|recovery code|recovery codes|backup code|memorable word|\
              passwort|kennwort|mot de passe|motdepasse|mdp|contrasena|contrase a|clave secreta|wachtwoord|senha|haslo|parola d ordine",
         ),
-        (Some(R::Password), Any, true, "pass|pin|pin code"),
+        (Some(R::Password), Any, true, "pass|pw|pin|pin code"),
         (
             Some(R::Secret),
             Any,

@@ -114,10 +114,10 @@ pub(crate) fn is_full_name(value: &[u8]) -> bool {
 
 /// Whether capitalised words are a heading or a message, not a person: `Customer Service Team`.
 pub(crate) fn is_heading(words: &[u8]) -> bool {
-    const NOUNS: &str = "account address admin agent analytics api app area care case center centre class client config \
-        contact controller count created data database deleted desk details does email engine error event exists failed \
-        file form found gateway group handler has health history id import info insights is journey key list log \
-        management message missing model name not notes number object order page payload phone portal profile queue rate ratio \
+    const NOUNS: &str = "account address admin agent analytics api app area build care case center centre class client cluster config \
+        contact controller count created data daily database default deleted deploy desk details does email engine error event exists failed \
+        file form found gateway group handler has health history id image import info insights is job journey key list log \
+        management message missing monthly nightly model name not notes number object order page payload phone portal profile push queue rate ratio \
         record records relations report repository request required response revenue safety satisfaction search service \
         services status store success summary support survey system table team type unknown updated user value view was";
     words
@@ -212,6 +212,11 @@ pub(crate) fn street_address(text: &[u8]) -> Option<usize> {
     }
     i += number;
     i += text[i..].iter().take_while(|b| matches!(b, b',' | b' ' | b'+')).count().min(2);
+    // `Flat 3, 16 Joyce Harbor`
+    let house = text[i..].iter().take_while(|b| b.is_ascii_digit()).count();
+    if unit && (1..=4).contains(&house) {
+        i += house + skip_spaces(&text[i + house..]);
+    }
     let (words, count) = capitalised_words(&text[i..], 5)?;
     (count >= 1 && words >= 3).then_some(i + words)
 }
@@ -356,6 +361,7 @@ mod tests {
         let end = |t: &str| street_address(t.as_bytes()).map(|e| t[..e].to_owned());
         assert_eq!(end("16 Joyce Harbor rejected").as_deref(), Some("16 Joyce Harbor"));
         assert_eq!(end("Flat 84J, Josephine Lake, W2D 5WQ").as_deref(), Some("Flat 84J, Josephine Lake"));
+        assert_eq!(end("Flat 3, 7 Acacia Avenue").as_deref(), Some("Flat 3, 7 Acacia Avenue"));
         assert_eq!(end("queue 7"), None);
         assert_eq!(end("10.0.0.1:80"), None);
         assert_eq!(end("50852 candidates"), None);
