@@ -107,10 +107,22 @@ impl Redactor {
             let class = self.class_of_text(*variant, kind);
             let code = class.code();
             codes.push((code, rows.clone()));
-            for id in rows.clone().filter(|row| keys.is_valid(*row)).map(|row| keys.value(row)) {
-                let decision = decisions.of(code, class.scope, id, |value| {
+            let mut judge = |decisions: &mut Decisions<'_>, id| {
+                decisions.of(code, class.scope, id, |value| {
                     if is_left_as_identity(name, value) { Outcome::Clean } else { self.decide(class, value) }
-                });
+                })
+            };
+            if runs.len() == 1 {
+                // Each value once, and rows only if one of them has to be counted.
+                for id in 0..dictionary.values().len() as u32 {
+                    judge(&mut decisions, id);
+                }
+                if decisions.replaced.is_empty() {
+                    return column.clone();
+                }
+            }
+            for id in rows.clone().filter(|row| keys.is_valid(*row)).map(|row| keys.value(row)) {
+                let decision = judge(&mut decisions, id);
                 decisions.used(decision, kind);
             }
         }

@@ -12,3 +12,4 @@ mod faults;
 mod help;
 mod parity;
 mod privacy;
+mod reload;
