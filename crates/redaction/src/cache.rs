@@ -52,8 +52,8 @@ struct Entry {
 
 /// The longest text that is remembered, in bytes: longer ones rarely come again.
 const TEXT_BYTES: usize = 4_096;
-/// Places for texts that were asked for once.
-const ONCE: usize = 1 << 14;
+/// Places for texts that were asked for once, four bytes each. With fewer, a text is forgotten before it comes again.
+const ONCE: usize = 1 << 18;
 /// What an entry costs beside its texts, in bytes.
 const ENTRY_BYTES: usize = 96;
 
