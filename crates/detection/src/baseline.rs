@@ -1,13 +1,15 @@
 //! What is usual for a pair: learned an hour at a time, forgotten slowly, from hours that were not unusual.
 
+pub(crate) mod distribution;
+pub(crate) mod drift;
 pub(crate) mod failures;
-pub(crate) mod latency;
 pub(crate) mod volume;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use distribution::Distribution;
+pub(crate) use drift::Drift;
 pub(crate) use failures::{Errors, Failures};
-pub(crate) use latency::Latency;
 pub(crate) use volume::Volume;
 
 /// Hours in a row that an aspect is kept out of its baseline. A condition that lasts longer has been
@@ -30,6 +32,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    pub(crate) const NONE: Spread = Spread { squares: 0.0, n: 0.0 };
+
     /// Learns a squared standardised residual, which is 1 on average if the model is right.
     pub(crate) fn learn(&mut self, square: f64) {
         self.squares = self.squares * KEEP_PER_WINDOW + square.clamp(0.0, MAX_SQUARE) as f32;

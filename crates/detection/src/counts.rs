@@ -32,6 +32,8 @@ pub(crate) struct SignalCounts {
     pub(crate) bytes_out: u64,
     pub(crate) sized: u64,
     pub(crate) latency: Histogram,
+    /// Sizes of requests and of responses, in bytes where durations are in microseconds.
+    pub(crate) sizes: [Histogram; 2],
 }
 
 impl Counts {
@@ -91,6 +93,7 @@ impl SignalCounts {
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.sized += other.sized;
         self.latency.add(&other.latency);
+        self.sizes.iter_mut().zip(&other.sizes).for_each(|(mine, other)| mine.add(other));
     }
 }
 
@@ -99,11 +102,14 @@ pub(crate) const BUCKETS: usize = 88;
 /// Buckets per doubling: each is about 19 % wide, well below the smallest shift that is reported.
 const PER_OCTAVE: u64 = 4;
 
-/// Durations in log-linear buckets (four per doubling from 64 µs up to four minutes), those that are not empty.
+/// Durations or sizes in log-linear buckets (four per doubling from 64 µs up to four minutes, or from 64 bytes up to
+/// 268 MB), those that are not empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Histogram(Vec<(u8, u32)>);
 
 impl Histogram {
+    pub(crate) const EMPTY: Histogram = Histogram(Vec::new());
+
     pub(crate) fn record(&mut self, duration_us: u64) {
         self.put(bucket(duration_us), 1);
     }
@@ -126,6 +132,11 @@ impl Histogram {
     /// Durations in buckets from `bucket` on.
     pub(crate) fn from(&self, bucket: usize) -> u64 {
         self.0.iter().filter(|(b, _)| usize::from(*b) >= bucket).map(|(_, n)| u64::from(*n)).sum()
+    }
+
+    /// The sum, taking each bucket at its middle.
+    pub(crate) fn sum(&self) -> f64 {
+        self.iter().map(|(bucket, n)| middle(bucket) * f64::from(n)).sum()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, u32)> + Clone {
@@ -165,6 +176,11 @@ fn bucket(duration_us: u64) -> u8 {
     let octave = u64::from(duration_us.ilog2());
     let quarter = (duration_us >> (octave - 2)) & (PER_OCTAVE - 1);
     (1 + (octave - 6) * PER_OCTAVE + quarter).min(BUCKETS as u64 - 1) as u8
+}
+
+/// The middle of a bucket.
+pub(crate) fn middle(bucket: usize) -> f64 {
+    (lower_us(bucket) + lower_us(bucket + 1)) / 2.0
 }
 
 /// Where a bucket begins, in microseconds.

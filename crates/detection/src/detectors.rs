@@ -4,8 +4,10 @@
 
 mod auth;
 pub(crate) mod errors;
+pub(crate) mod exfiltration;
 pub(crate) mod identity;
 pub(crate) mod latency;
+mod latency_drift;
 pub(crate) mod novelty;
 mod policy;
 mod profile;
@@ -82,8 +84,14 @@ impl Detectors {
         }
         claims.extend(novelty::judge(case));
         claims.extend(volume::judge(case));
-        claims.extend(latency::judge(case));
+        let shift = latency::judge(case);
+        // A shift at once is no drift.
+        if shift.is_none() && (!case.state.unusual.latency || case.state.unusual.drifting) {
+            claims.extend(latency_drift::judge(case));
+        }
+        claims.extend(shift);
         claims.extend(errors::judge(case));
+        claims.extend(exfiltration::judge(case));
         claims.extend(auth::judge(case));
         claims.extend(policy::judge(case));
         claims.extend(tls::judge(case));
@@ -95,7 +103,9 @@ impl Detectors {
 pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
     match kind {
         FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence => unusual.volume = true,
-        FindingKind::LatencyShift => unusual.latency = true,
+        FindingKind::LatencyShift => (unusual.latency, unusual.drifting) = (true, false),
+        FindingKind::LatencyDrift => (unusual.latency, unusual.drifting) = (true, true),
+        FindingKind::Exfiltration => unusual.sizes = true,
         FindingKind::ErrorShift => unusual.errors = true,
         FindingKind::AuthFailures => unusual.auth = true,
         FindingKind::PolicyDenials => unusual.policy = true,

@@ -11,7 +11,7 @@ use lapwing_telemetry::{
 use crate::claim::Claim;
 use crate::contact::Contact;
 use crate::counts::Counts;
-use crate::detectors::{Case, Detectors, errors, latency, mark, novelty};
+use crate::detectors::{Case, Detectors, errors, exfiltration, latency, mark, novelty};
 use crate::exemplars::Class;
 use crate::features::{N, features};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
@@ -321,6 +321,11 @@ impl Engine {
             if let Some(seen) = state.reported(counts).cloned() {
                 if !unusual.latency {
                     latency::learn_spread(state, level, &seen.latency);
+                }
+                if !unusual.sizes {
+                    for (past, seen) in state.sizes.iter_mut().zip(&seen.sizes) {
+                        exfiltration::learn_spread(past, level, seen);
+                    }
                 }
                 if !unusual.errors {
                     errors::learn_spread(state, level, &seen);

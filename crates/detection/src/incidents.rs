@@ -63,11 +63,12 @@ enum Cause {
 
 fn cause(kind: FindingKind) -> Cause {
     match kind {
-        FindingKind::LatencyShift | FindingKind::ErrorShift => Cause::Callee,
+        FindingKind::LatencyShift | FindingKind::LatencyDrift | FindingKind::ErrorShift => Cause::Callee,
         FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence => Cause::Caller,
         FindingKind::NewPair
         | FindingKind::NewIdentity
         | FindingKind::Scan
+        | FindingKind::Exfiltration
         | FindingKind::AuthFailures
         | FindingKind::PolicyDenials
         | FindingKind::TlsFailures

@@ -156,8 +156,11 @@ impl<'a> Frame<'a> {
             let size = |column: &Int64Array| {
                 if column.is_valid(row.row) { column.value(row.row).max(0) as u64 } else { 0 }
             };
-            to.bytes_in = to.bytes_in.saturating_add(size(self.bytes_in));
-            to.bytes_out = to.bytes_out.saturating_add(size(self.bytes_out));
+            let (request, response) = (size(self.bytes_in), size(self.bytes_out));
+            to.bytes_in = to.bytes_in.saturating_add(request);
+            to.bytes_out = to.bytes_out.saturating_add(response);
+            to.sizes[0].record(request);
+            to.sizes[1].record(response);
             to.sized += 1;
         }
         if let Some(identity) = self.identity.get(row.row) {

@@ -6,7 +6,7 @@ use lapwing_telemetry::{EventTime, Pair, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{
-    Errors, Failures, Latency, Learn, MAX_KEPT_OUT_HOURS, Volume, decide, volume::Squares,
+    Distribution, Drift, Errors, Failures, Learn, MAX_KEPT_OUT_HOURS, Volume, decide, volume::Squares,
 };
 use crate::counts::{Counts, SignalCounts};
 use crate::exemplars::Exemplars;
@@ -45,7 +45,11 @@ pub(crate) struct PairState {
     pub(crate) hours_learned: u32,
     pub(crate) gap: Gap,
     pub(crate) volume: Volume,
-    pub(crate) latency: Latency,
+    pub(crate) latency: Distribution,
+    pub(crate) slowing: Drift,
+    /// Sizes of requests and of responses.
+    pub(crate) sizes: [Distribution; 2],
+    pub(crate) growing: [Drift; 2],
     pub(crate) errors: Errors,
     pub(crate) auth: Failures,
     pub(crate) policy: Failures,
@@ -87,6 +91,9 @@ pub(crate) struct Gap {
 pub(crate) struct Unusual {
     pub(crate) volume: bool,
     pub(crate) latency: bool,
+    /// Of the latency, only that it drifts.
+    pub(crate) drifting: bool,
+    pub(crate) sizes: bool,
     pub(crate) errors: bool,
     pub(crate) auth: bool,
     pub(crate) policy: bool,
@@ -128,7 +135,10 @@ impl PairState {
             hours_learned: 0,
             gap: Gap { start: first_window, ..Gap::default() },
             volume: Volume::default(),
-            latency: Latency::default(),
+            latency: Distribution::default(),
+            slowing: Drift::default(),
+            sizes: [const { Distribution::EMPTY }; 2],
+            growing: [const { Drift::NONE }; 2],
             errors: Errors::default(),
             auth: Failures::default(),
             policy: Failures::default(),
@@ -230,8 +240,19 @@ impl PairState {
             self.volume.learn(grid, start, reported.calls, &squares, how);
             self.hours_learned = self.hours_learned.saturating_add(1);
         }
+        // What is reported as a shift at once is no drift.
+        if !unusual.latency || unusual.drifting {
+            self.slowing = self.slowing.after(&self.latency, &reported.latency, start);
+        }
         let how = decide(unusual.latency, &mut self.latency.kept_out);
         self.latency.learn(&reported.latency, how);
+        self.slowing.settle(how);
+        for (i, size) in reported.sizes.iter().enumerate() {
+            self.growing[i] = self.growing[i].after(&self.sizes[i], size, start);
+            let how = decide(unusual.sizes, &mut self.sizes[i].kept_out);
+            self.sizes[i].learn(size, how);
+            self.growing[i].settle(how);
+        }
         let how = decide(unusual.errors, &mut self.errors.kept_out);
         self.errors.learn(reported.errors, reported.calls, how);
         for (failures, is, n) in [
@@ -289,6 +310,7 @@ impl PairState {
         if self.reporter.is_some() {
             // Another record counts and times calls differently: begin again.
             (self.volume, self.latency, self.errors) = Default::default();
+            (self.sizes, self.slowing, self.growing) = Default::default();
             (self.hours_learned, self.gap) = (0, Gap { start: self.gap.start, ..Gap::default() });
         }
         self.reporter = Some(best);

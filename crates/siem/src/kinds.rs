@@ -44,6 +44,8 @@ const REMOTE_SERVICES: Attack =
     Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
 const DISCOVERY: Attack =
     Attack { technique: ("T1046", "Network Service Discovery"), tactic: ("TA0007", "Discovery") };
+const EXFILTRATION: Attack =
+    Attack { technique: ("T1030", "Data Transfer Size Limits"), tactic: ("TA0010", "Exfiltration") };
 const BRUTE_FORCE: Attack =
     Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
 
@@ -58,12 +60,14 @@ pub fn attacks(finding: &Finding) -> &'static [Attack] {
         FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
         FindingKind::AuthFailures => &[BRUTE_FORCE],
         FindingKind::Scan => &[DISCOVERY],
+        FindingKind::Exfiltration => &[EXFILTRATION],
         FindingKind::NewPair
         | FindingKind::NewIdentity
         | FindingKind::VolumeSpike
         | FindingKind::VolumeDrop
         | FindingKind::Silence
         | FindingKind::LatencyShift
+        | FindingKind::LatencyDrift
         | FindingKind::ErrorShift
         | FindingKind::PolicyDenials
         | FindingKind::TlsFailures
@@ -156,6 +160,26 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "NORMAL",
             first_steps: "Follow an exemplar trace to the slow hop. Check recent deployments and the \
                           saturation of the destination.",
+        },
+        FindingKind::LatencyDrift => KindFacts {
+            title: "Latency drift",
+            analytic: STATISTICAL,
+            parameter: "call_duration",
+            analysis: "Trend Analysis",
+            pattern: "SHIFTED",
+            usual: "NORMAL",
+            first_steps: "Look for what grows at the destination: data without an index, a cache that no \
+                          longer fits, a leak. Compare with its deployments of the last days.",
+        },
+        FindingKind::Exfiltration => KindFacts {
+            title: "Unusual transfer of data",
+            analytic: STATISTICAL,
+            parameter: "call_bytes",
+            analysis: "Distribution Analysis",
+            pattern: "HIGH_VOLUME",
+            usual: "NORMAL_VOLUME",
+            first_steps: "Read from the exemplars which operations carry the bytes and whether the source \
+                          has reason to ask for them. If not, isolate the source and keep its logs.",
         },
         FindingKind::ErrorShift => KindFacts {
             title: "Error shift",

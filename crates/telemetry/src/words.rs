@@ -99,8 +99,12 @@ words! {
         Silence = "silence",
         /// Calls take longer than they did.
         LatencyShift = "latency_shift",
+        /// Calls become slower a little at a time, over hours.
+        LatencyDrift = "latency_drift",
         /// A larger share of calls fails.
         ErrorShift = "error_shift",
+        /// Calls carry more bytes than the pair's ever did, at once or slowly.
+        Exfiltration = "exfiltration",
         /// Calls refused because the caller's token is missing, expired or forged.
         AuthFailures = "auth_failures",
         /// Calls refused by an authorisation policy.

@@ -1,27 +1,26 @@
-//! How long a pair's calls take.
+//! How long a pair's calls take, and how large they are.
 
 use serde::{Deserialize, Serialize};
 
 use super::{KEEP_PER_HOUR, Learn, Spread};
-use crate::counts::{BUCKETS, Histogram, quantile_ms};
+use crate::counts::{BUCKETS, Histogram, middle, quantile_ms};
 use crate::grid::LEVELS;
 
-/// Durations of the past, by bucket, forgotten by half in six days.
+/// Durations or sizes of the past, by bucket, forgotten by half in six days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
+pub(crate) struct Distribution {
     /// Buckets from `first` on; those outside are empty.
     first: u8,
     weights: Vec<f32>,
     total: f32,
     pub(crate) kept_out: u8,
-    /// How much the share of slow calls varies beyond chance, by level.
+    /// How much the share of slow or large calls varies beyond chance, by level.
     pub(crate) spread: [Spread; LEVELS],
 }
 
-impl Default for Latency {
-    fn default() -> Latency {
-        let spread = [Spread::default(); LEVELS];
-        Latency { first: 0, weights: Vec::new(), total: 0.0, kept_out: 0, spread }
+impl Default for Distribution {
+    fn default() -> Distribution {
+        Distribution::EMPTY
     }
 }
 
@@ -34,7 +33,15 @@ pub(crate) struct Boundary {
     pub(crate) share: f64,
 }
 
-impl Latency {
+impl Distribution {
+    pub(crate) const EMPTY: Distribution = Distribution {
+        first: 0,
+        weights: Vec::new(),
+        total: 0.0,
+        kept_out: 0,
+        spread: [Spread::NONE; LEVELS],
+    };
+
     /// Calls that the baseline rests on.
     pub(crate) fn total(&self) -> f64 {
         f64::from(self.total)
@@ -45,7 +52,7 @@ impl Latency {
         self.weights.iter().enumerate().map(move |(i, w)| (first + i, f64::from(*w)))
     }
 
-    /// The duration in milliseconds that `share` of the past calls do not exceed.
+    /// The duration in milliseconds (size in thousand bytes) that `share` of the past calls do not exceed.
     pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
         quantile_ms(self.iter(), share)
     }
@@ -63,7 +70,13 @@ impl Latency {
         Boundary { bucket: usize::from(self.first) + self.weights.len(), share: share_of(0.0) }
     }
 
-    /// Learns the durations of an hour.
+    /// The mean, taking each bucket at its middle, in the histogram's unit; 0 if nothing is known.
+    pub(crate) fn mean(&self) -> f64 {
+        let sum: f64 = self.iter().map(|(bucket, weight)| middle(bucket) * weight).sum();
+        sum / self.total().max(1.0)
+    }
+
+    /// Learns the values of an hour.
     pub(crate) fn learn(&mut self, hour: &Histogram, how: Learn) {
         let keep = match how {
             Learn::KeepOut => return,
@@ -109,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_boundary_leaves_about_its_share_above() {
-        let mut latency = Latency::default();
+        let mut latency = Distribution::default();
         latency.learn(&hour(1..=1_000), Learn::Usual);
         let b = latency.boundary(0.1);
         assert!((0.0..=0.101).contains(&b.share), "{b:?}");
@@ -119,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_lasting_shift_wins_within_hours_of_being_absorbed() {
-        let mut latency = Latency::default();
+        let mut latency = Distribution::default();
         (0..100).for_each(|_| latency.learn(&hour([20; 50].into_iter()), Learn::Usual));
         latency.learn(&hour([200; 50].into_iter()), Learn::KeepOut);
         assert!(latency.quantile_ms(0.5).unwrap() < 30.0);
