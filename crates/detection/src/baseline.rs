@@ -1,15 +1,21 @@
 //! What is usual for a pair: learned an hour at a time, forgotten slowly, from hours that were not unusual.
 
+pub(crate) mod calibration;
 pub(crate) mod distribution;
 pub(crate) mod drift;
 pub(crate) mod failures;
+pub(crate) mod rollout;
 pub(crate) mod volume;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grid::{LEVELS, TENS};
+
+pub(crate) use calibration::Calibration;
 pub(crate) use distribution::Distribution;
 pub(crate) use drift::Drift;
 pub(crate) use failures::{Errors, Failures};
+pub(crate) use rollout::Rollout;
 pub(crate) use volume::Volume;
 
 /// Hours in a row that an aspect is kept out of its baseline. A condition that lasts longer has been
@@ -38,6 +44,11 @@ impl Spread {
     pub(crate) fn learn(&mut self, square: f64) {
         self.squares = self.squares * KEEP_PER_WINDOW + square.clamp(0.0, MAX_SQUARE) as f32;
         self.n = self.n * KEEP_PER_WINDOW + 1.0;
+    }
+
+    /// The ratio for a level. Windows too short to be learned from cluster as those of ten minutes do.
+    pub(crate) fn of(spreads: &[Spread; LEVELS], level: usize) -> f64 {
+        spreads[level.max(TENS)].ratio()
     }
 
     /// The ratio, drawn towards 1 by ten windows' worth of trust in the model.

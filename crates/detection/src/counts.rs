@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Number of signals.
 pub(crate) const SIGNALS: usize = 4;
+/// Instances that a window tells apart.
+const MAX_INSTANCES: usize = 16;
 /// Identities that a window tells apart; further ones are not judged.
 const MAX_IDENTITIES: usize = 8;
 
@@ -14,6 +16,8 @@ pub(crate) struct Counts {
     by_signal: [Option<Box<SignalCounts>>; SIGNALS],
     /// Hashes of the identities that callers showed, with the number of records, ascending.
     pub(crate) identities: Vec<(u64, u32)>,
+    /// Hashes of the called service's instances that answered, ascending.
+    pub(crate) instances: Vec<u64>,
 }
 
 /// Counts of one signal.
@@ -38,7 +42,7 @@ pub(crate) struct SignalCounts {
 
 impl Counts {
     pub(crate) const fn empty() -> Counts {
-        Counts { by_signal: [None, None, None, None], identities: Vec::new() }
+        Counts { by_signal: [None, None, None, None], identities: Vec::new(), instances: Vec::new() }
     }
 
     pub(crate) fn signal_mut(&mut self, signal: Signal) -> &mut SignalCounts {
@@ -69,6 +73,14 @@ impl Counts {
         }
     }
 
+    /// Notes an instance. Which ones are kept depends on their hashes alone.
+    pub(crate) fn instance(&mut self, hash: u64) {
+        if let Err(at) = self.instances.binary_search(&hash) {
+            self.instances.insert(at, hash);
+            self.instances.truncate(MAX_INSTANCES);
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &Counts) {
         for (mine, other) in self.by_signal.iter_mut().zip(&other.by_signal) {
             if let Some(other) = other {
@@ -76,6 +88,7 @@ impl Counts {
             }
         }
         other.identities.iter().for_each(|(hash, n)| self.identity(*hash, *n));
+        other.instances.iter().for_each(|hash| self.instance(*hash));
     }
 }
 
@@ -112,6 +125,11 @@ impl Histogram {
 
     pub(crate) fn record(&mut self, duration_us: u64) {
         self.put(bucket(duration_us), 1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put_many(&mut self, value: u64, n: u32) {
+        self.put(bucket(value), n);
     }
 
     fn put(&mut self, bucket: u8, n: u32) {

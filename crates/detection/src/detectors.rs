@@ -11,10 +11,10 @@ mod latency_drift;
 pub(crate) mod novelty;
 mod policy;
 mod profile;
-mod refusals;
+pub(crate) mod refusals;
 pub(crate) mod scan;
 mod tls;
-mod volume;
+pub(crate) mod volume;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use lapwing_telemetry::{
 use crate::claim::Claim;
 use crate::contact::Contact;
 use crate::counts::Counts;
-use crate::detectors::{Case, Detectors, errors, exfiltration, latency, mark, novelty};
+use crate::detectors::{Case, Detectors, errors, exfiltration, latency, mark, novelty, refusals, volume};
 use crate::exemplars::Class;
 use crate::features::{N, features};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
@@ -191,6 +191,14 @@ impl Engine {
         place
     }
 
+    /// Puts a window that was not counted call by call.
+    #[cfg(test)]
+    pub(crate) fn put(&mut self, pair: &Pair, place: u32, window: crate::pair_state::Pending) {
+        self.filled.entry(window.start).or_default().push((pair.clone(), place));
+        let state = self.slots[place as usize].as_mut().expect("the pair was inserted");
+        state.pending.push(window);
+    }
+
     fn count(&mut self, frame: &Frame<'_>, row: Row, place: u32, window: i64) {
         let Some(Some(state)) = self.slots.get_mut(place as usize) else {
             self.stats.overflowed += 1;
@@ -243,6 +251,7 @@ impl Engine {
             let window = state.pending.remove(at);
             self.stats.windows_closed += 1;
             state.exemplars.absorb(&window.exemplars);
+            state.rollout.see(&window.counts.instances, start);
             out.contacts.extend(Contact::of(pair, &state, &window));
             if self.reports(boundary) {
                 self.judge(pair, &mut state, &window.counts, BASE, boundary, &mut out.findings);
@@ -277,6 +286,7 @@ impl Engine {
             } else {
                 tally(&mut state, &counts, level);
             }
+            state.excused[level] = 0;
         }
         state.open.close(boundary, &mut out.findings);
         if levels[HOURS - 1] && state.is_forgotten(boundary) {
@@ -318,6 +328,20 @@ impl Engine {
         }
         if level != BASE && level != MINUTES {
             let unusual = state.unusual;
+            if !unusual.volume {
+                let calls = state.reported(counts).map_or(0, |c| c.calls);
+                volume::calibrate(state, &self.grid, level, calls);
+            }
+            let (hours, calls) = (self.grid.hours(level), counts.most(|c| c.calls));
+            for (usual, is, n) in [
+                (&mut state.auth, unusual.auth, counts.most(|c| c.auth)),
+                (&mut state.policy, unusual.policy, counts.most(|c| c.policy)),
+                (&mut state.tls, unusual.tls, counts.most(|c| c.tls)),
+            ] {
+                if !is {
+                    refusals::learn_spread(usual, level, n, hours, calls);
+                }
+            }
             if let Some(seen) = state.reported(counts).cloned() {
                 if !unusual.latency {
                     latency::learn_spread(state, level, &seen.latency);

@@ -1,7 +1,7 @@
 //! Reads the columns of a frame: dictionary words are understood once, rows cost a few look-ups each.
 
 use arrow::array::{Array, FixedSizeBinaryArray, Int16Array, Int64Array};
-use lapwing_telemetry::calls::{Words, event_time, signal_of};
+use lapwing_telemetry::calls::{Attributes, Words, event_time, signal_of};
 use lapwing_telemetry::{Authn, Calls, Outcome, Pair, Signal};
 
 use crate::counts::Counts;
@@ -30,6 +30,7 @@ pub(crate) struct Frame<'a> {
     authz: Meaning<'a, bool>,
     tls: Meaning<'a, Tls>,
     identity: Meaning<'a, u64>,
+    instance: Instance<'a>,
 }
 
 /// A column of words, and what each distinct word means.
@@ -46,6 +47,31 @@ impl<'a, T: Copy> Meaning<'a, T> {
 
     fn get(&self, row: usize) -> Option<T> {
         self.words.id(row).map(|id| self.meanings[id as usize])
+    }
+}
+
+/// Which instance of the called service answered: the pod that its own record comes from.
+struct Instance<'a> {
+    attributes: Attributes<'a>,
+    /// Numbers of the keys that name it, best first.
+    keys: Vec<u32>,
+}
+
+impl<'a> Instance<'a> {
+    /// Attributes that name the pod of the reporting proxy: of Kubernetes (OpenTelemetry semantic conventions,
+    /// resource), and of Envoy's node, in access logs and in spans.
+    const NAMES: [&'static str; 3] = ["resource.k8s.pod.name", "resource.node_name", "node_id"];
+
+    fn new(attributes: Attributes<'a>) -> Instance<'a> {
+        let values = attributes.keys.values;
+        let number = |name: &&str| (0..values.len()).find(|i| values.value(*i) == *name);
+        let keys = Self::NAMES.iter().filter_map(number).map(|i| i as u32).collect();
+        Instance { attributes, keys }
+    }
+
+    fn get(&self, row: usize) -> Option<u64> {
+        let named = |key: &u32| self.attributes.by_number(row, *key);
+        self.keys.iter().find_map(named).map(|pod| fnv(&[pod.as_bytes()]))
     }
 }
 
@@ -97,6 +123,7 @@ impl<'a> Frame<'a> {
                 _ => Tls::Encrypted,
             }),
             identity: Meaning::new(columns.source_identity(), |w| fnv(&[w.as_bytes()])),
+            instance: Instance::new(columns.attributes()),
         }
     }
 
@@ -165,6 +192,11 @@ impl<'a> Frame<'a> {
         }
         if let Some(identity) = self.identity.get(row.row) {
             counts.identity(identity, 1);
+        }
+        if matches!(row.signal, Signal::LogServer | Signal::SpanServer)
+            && let Some(instance) = self.instance.get(row.row)
+        {
+            counts.instance(instance);
         }
         let rank = self.rank(row);
         let slow = u64::MAX - duration_us.unwrap_or(0);

@@ -28,6 +28,8 @@ mod intake;
 mod lifecycle;
 mod mesh;
 pub mod model;
+#[cfg(test)]
+mod null;
 mod pair_state;
 pub mod settings;
 mod sources;

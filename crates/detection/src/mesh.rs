@@ -146,7 +146,7 @@ impl Mesh {
         }
     }
 
-    fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
+    pub(crate) fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
         let tails = self.tails();
         let mut output = Output::default();
         for engine in &mut self.engines {

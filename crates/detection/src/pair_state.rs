@@ -6,7 +6,8 @@ use lapwing_telemetry::{EventTime, Pair, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{
-    Distribution, Drift, Errors, Failures, Learn, MAX_KEPT_OUT_HOURS, Volume, decide, volume::Squares,
+    Distribution, Drift, Errors, Failures, Learn, MAX_KEPT_OUT_HOURS, Rollout, Volume, decide,
+    volume::Squares,
 };
 use crate::counts::{Counts, SignalCounts};
 use crate::exemplars::Exemplars;
@@ -51,6 +52,9 @@ pub(crate) struct PairState {
     pub(crate) sizes: [Distribution; 2],
     pub(crate) growing: [Drift; 2],
     pub(crate) errors: Errors,
+    pub(crate) rollout: Rollout,
+    /// Errors in the windows of the longer levels that an update of the called service excuses.
+    pub(crate) excused: [u64; LEVELS],
     pub(crate) auth: Failures,
     pub(crate) policy: Failures,
     pub(crate) tls: Failures,
@@ -140,6 +144,8 @@ impl PairState {
             sizes: [const { Distribution::EMPTY }; 2],
             growing: [const { Drift::NONE }; 2],
             errors: Errors::default(),
+            rollout: Rollout::default(),
+            excused: [0; LEVELS],
             auth: Failures::default(),
             policy: Failures::default(),
             tls: Failures::default(),
@@ -210,6 +216,10 @@ impl PairState {
 
     /// Adds a closed base window to the longer ones.
     pub(crate) fn absorb(&mut self, window: &Pending) {
+        if self.rollout.covers(window.start) {
+            let errors = self.reported(&window.counts).map_or(0, |c| c.errors);
+            self.excused.iter_mut().for_each(|n| *n += errors);
+        }
         self.last_seen = window.start;
         self.spans.iter_mut().for_each(|span| span.add(&window.counts));
         self.exemplars.absorb(&window.exemplars);
@@ -254,14 +264,14 @@ impl PairState {
             self.growing[i].settle(how);
         }
         let how = decide(unusual.errors, &mut self.errors.kept_out);
-        self.errors.learn(reported.errors, reported.calls, how);
+        self.errors.learn(reported.errors.saturating_sub(self.excused[HOURS]), reported.calls, how);
         for (failures, is, n) in [
             (&mut self.auth, unusual.auth, hour.most(|c| c.auth)),
             (&mut self.policy, unusual.policy, hour.most(|c| c.policy)),
             (&mut self.tls, unusual.tls, hour.most(|c| c.tls)),
         ] {
             let how = decide(is, &mut failures.kept_out);
-            failures.learn(n, how);
+            failures.learn(n, hour.most(|c| c.calls), how);
         }
         if self.tls.kept_out == 0 || self.tls.kept_out >= MAX_KEPT_OUT_HOURS {
             self.encrypted += hour.most(|c| c.encrypted);

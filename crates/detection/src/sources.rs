@@ -211,7 +211,7 @@ impl SourceState {
         let n = self.probes.iter().filter(|p| p.at >= start).count() as u64;
         let how = decide(std::mem::take(&mut self.unusual), &mut self.usual.kept_out);
         if now.reports {
-            self.usual.learn(n, how);
+            self.usual.learn(n, 0, how);
         }
         self.probes.retain(|p| now.end - p.at < DAY + 10 * MINUTE);
     }

@@ -259,6 +259,13 @@ impl<'a> Attributes<'a> {
             .map(move |entry| (keys.get(entry).unwrap_or(""), values.get(entry).unwrap_or("")))
     }
 
+    /// The value in `row` of the attribute whose key has that number in [`Attributes::keys`].
+    pub fn by_number(&self, row: usize, key: u32) -> Option<&'a str> {
+        let offsets = self.map.value_offsets();
+        let mut entries = offsets[row] as usize..offsets[row + 1] as usize;
+        entries.find(|entry| self.keys.id(*entry) == Some(key)).and_then(|entry| self.values.get(entry))
+    }
+
     /// The value of the attribute `key` in `row`.
     pub fn get(&self, row: usize, key: &str) -> Option<&'a str> {
         self.row(row).find(|(k, _)| *k == key).map(|(_, v)| v)

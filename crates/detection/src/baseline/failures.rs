@@ -16,6 +16,11 @@ pub(crate) struct Errors {
 }
 
 impl Errors {
+    /// Calls that the share rests on.
+    pub(crate) fn calls(&self) -> f64 {
+        f64::from(self.calls)
+    }
+
     /// The share of calls that fail.
     pub(crate) fn share(&self) -> f64 {
         (f64::from(self.errors) + 0.5) / (f64::from(self.calls) + 1.0)
@@ -42,9 +47,12 @@ impl Errors {
 pub(crate) struct Failures {
     failures: f32,
     hours: f32,
+    calls: f32,
     pub(crate) kept_out: u8,
     /// Counts of the last hours, newest first, for what comes slowly.
     recent: [u32; Failures::RECENT],
+    /// How much refusals vary beyond chance, by level.
+    pub(crate) spread: [Spread; LEVELS],
 }
 
 impl Failures {
@@ -54,6 +62,13 @@ impl Failures {
     /// Refusals per hour.
     pub(crate) fn rate(&self) -> f64 {
         self.shape() / (f64::from(self.hours) + 1.0)
+    }
+
+    /// Refusals that are usual in `hours` with `calls` calls: by the clock or by the calls, whichever is more, so
+    /// that they may grow with the calls at the hour of the day when those do.
+    pub(crate) fn expected(&self, hours: f64, calls: u64) -> f64 {
+        let by_calls = f64::from(self.failures) / (f64::from(self.calls) + 1.0) * calls as f64;
+        by_calls.max(self.rate() * hours)
     }
 
     /// The shape of the rate's posterior. A quarter of a refusal in an hour is known beforehand.
@@ -66,7 +81,7 @@ impl Failures {
         self.recent.iter().map(|n| u64::from(*n)).sum()
     }
 
-    pub(crate) fn learn(&mut self, n: u64, how: Learn) {
+    pub(crate) fn learn(&mut self, n: u64, calls: u64, how: Learn) {
         self.recent.rotate_right(1);
         self.recent[0] = u32::try_from(n).unwrap_or(u32::MAX);
         let keep = match how {
@@ -76,6 +91,7 @@ impl Failures {
         };
         self.failures = self.failures * keep + n as f32;
         self.hours = self.hours * keep + 1.0;
+        self.calls = self.calls * keep + calls as f32;
     }
 }
 
@@ -89,11 +105,11 @@ mod tests {
         let mut errors = Errors::default();
         assert_eq!((failures.rate(), errors.share()), (0.25, 0.5));
         for _ in 0..100 {
-            failures.learn(0, Learn::Usual);
+            failures.learn(0, 30, Learn::Usual);
             errors.learn(0, 30, Learn::Usual);
         }
         assert!(failures.rate() < 0.005 && errors.share() < 0.001);
-        failures.learn(7, Learn::KeepOut);
+        failures.learn(7, 30, Learn::KeepOut);
         assert!(failures.rate() < 0.005);
         assert_eq!(failures.recent(), 7);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Learn;
+use super::{Calibration, Learn};
 use crate::grid::{Grid, HOURS, LEVELS, SLOTS};
 
 /// Learned call rates.
@@ -19,6 +19,9 @@ pub(crate) struct Volume {
     recent_observed: f32,
     recent_expected: f32,
     excess: [Excess; LEVELS],
+    /// Of the tests for more calls and for fewer.
+    pub(crate) more: [Calibration; LEVELS],
+    pub(crate) fewer: [Calibration; LEVELS],
     pub(crate) kept_out: u8,
     kept_out_observed: f32,
     kept_out_expected: f32,
@@ -78,6 +81,8 @@ impl Default for Volume {
             recent_observed: 0.0,
             recent_expected: 0.0,
             excess: [Excess::default(); LEVELS],
+            more: [Calibration::default(); LEVELS],
+            fewer: [Calibration::default(); LEVELS],
             kept_out: 0,
             kept_out_observed: 0.0,
             kept_out_expected: 0.0,
@@ -119,8 +124,10 @@ impl Volume {
         }
         // Where neighbours agree there is no job to come early or late: the three together say it best.
         if 2.0 * now.low >= now.high {
-            now.low = slots.iter().map(|(rate, _)| rate).sum::<f64>() / 3.0;
-            now.low_doubt = 1.0 / slots.iter().map(|(_, doubt)| 1.0 / doubt).sum::<f64>();
+            let sum: f64 = slots.iter().map(|(rate, _)| rate).sum();
+            now.low = sum / 3.0;
+            // Variances add, so an hour that was never seen keeps the three as doubtful as it is.
+            now.low_doubt = slots.iter().map(|(rate, doubt)| rate * rate * doubt).sum::<f64>() / (sum * sum);
         }
         // Growth makes room and never takes it: a client that comes back to its old level is no surprise.
         now.low *= growth.min(1.0);

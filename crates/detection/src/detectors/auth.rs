@@ -35,7 +35,7 @@ mod tests {
         assert!(of(&state, 5, TENS).is_some());
         assert!(of(&state, 2, TENS).is_none());
         assert!(of(&state, 3, HOURS).is_none());
-        (0..3).for_each(|_| state.auth.learn(3, Learn::KeepOut));
+        (0..3).for_each(|_| state.auth.learn(3, 60, Learn::KeepOut));
         let slow = of(&state, 3, HOURS).unwrap();
         assert_eq!((slow.observed, slow.unit.as_str()), (12.0, "calls/4h"));
     }
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn a_pair_with_a_rate_of_its_own_is_judged_by_it() {
         let mut state = learned(60);
-        (0..300).for_each(|_| state.auth.learn(6, Learn::Usual));
+        (0..300).for_each(|_| state.auth.learn(6, 60, Learn::Usual));
         let mut counts = window(60, 20);
         counts.signal_mut(Signal::LogServer).auth = 9;
         assert!(judge(&state, &counts, HOURS, super::judge).is_none());

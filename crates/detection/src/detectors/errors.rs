@@ -3,13 +3,17 @@
 use lapwing_telemetry::FindingKind;
 
 use super::Case;
+use crate::baseline::Spread;
 use crate::claim::{Claim, number};
 use crate::counts::SignalCounts;
 use crate::exemplars::Class;
+use crate::grid::BASE;
 use crate::lifecycle::by_count;
 use crate::pair_state::PairState;
 use crate::tails::negative_binomial_upper;
 
+/// Calls that the share of errors must rest on. Errors have no rhythm to learn, so this can be soon.
+const MIN_HISTORY: f64 = 30.0;
 /// Errors that must have been seen.
 const MIN_ERRORS: u64 = 5;
 /// And this many times the expected number.
@@ -19,21 +23,27 @@ const MIN_SHARE: f64 = 0.02;
 
 /// Claims by the upper tail of a Gamma-Poisson: errors in so many calls, given the posterior of the share of
 /// errors (prior of Jeffreys), in calls divided by how much more the pair's errors cluster than chance. Calls
-/// that were refused for their token, by a policy or by TLS are other detectors' business.
+/// that were refused for their token, by a policy or by TLS are other detectors' business, and those of the first
+/// minutes of an update of the called service ([`crate::baseline::Rollout`]) are the update's.
 pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let state = case.state;
     let seen = state.reported(case.counts)?;
-    let (errors, calls) = (seen.errors, seen.calls as f64);
+    let excused = match case.level {
+        BASE if state.rollout.covers(case.start()) => seen.errors,
+        BASE => 0,
+        level => state.excused[level],
+    };
+    let (errors, calls) = (seen.errors.saturating_sub(excused), seen.calls as f64);
     let expected = state.errors.share() * calls;
     let share = errors as f64 / calls.max(1.0);
     if errors < MIN_ERRORS
-        || !state.is_learned()
+        || state.errors.calls() < MIN_HISTORY
         || (errors as f64) < MIN_RATIO * expected
         || share < MIN_SHARE
     {
         return None;
     }
-    let inflation = state.errors.spread[case.level].ratio();
+    let inflation = Spread::of(&state.errors.spread, case.level);
     let n = (errors as f64 / inflation).floor().max(1.0) as u64;
     let p = negative_binomial_upper(n, expected / inflation, state.errors.shape());
     if p >= case.tail() {

@@ -3,6 +3,7 @@
 use lapwing_telemetry::{FindingKind, Severity};
 
 use super::Case;
+use crate::baseline::Spread;
 use crate::claim::{Claim, number};
 use crate::counts::Histogram;
 use crate::exemplars::Class;
@@ -32,7 +33,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
         return None;
     }
     let (quantile, now, usual) = shift(state, seen, n)?;
-    let inflation = state.latency.spread[case.level].ratio();
+    let inflation = Spread::of(&state.latency.spread, case.level);
     let p = [0.1, 0.5].map(|share| {
         let boundary = state.latency.boundary(share);
         binomial_upper(seen.from(boundary.bucket) as f64 / inflation, n as f64 / inflation, boundary.share)

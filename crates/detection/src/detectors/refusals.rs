@@ -3,7 +3,7 @@
 use lapwing_telemetry::FindingKind;
 
 use super::Case;
-use crate::baseline::Failures;
+use crate::baseline::{Failures, Spread};
 use crate::claim::Claim;
 use crate::exemplars::Class;
 use crate::grid::{HOUR, HOURS, per, span};
@@ -29,13 +29,13 @@ pub(crate) struct Words {
 }
 
 /// Claims by the upper tail of a Gamma-Poisson: refusals in the window, and at the end of an hour in four hours,
-/// given the posterior of the pair's own rate. A new pair has the prior's small rate, so it is judged at once.
+/// given the posterior of the pair's own rate, in refusals divided by how much more they cluster than chance. A new pair has the prior's small rate, so it is judged at once.
 pub(crate) fn judge(case: &Case<'_>, n: u64, usual: &Failures, words: &Words) -> Option<Claim> {
     let slow_length = (Failures::RECENT as i64 + 1) * case.grid.lengths[HOURS];
     let (quick, slow) = (case.length(), (n + usual.recent(), slow_length));
     let windows = [(n, quick), slow];
     windows.into_iter().take(if case.level == HOURS { 2 } else { 1 }).find_map(|(n, length)| {
-        let expected = usual.rate() * length as f64 / HOUR as f64;
+        let expected = usual.expected(length as f64 / HOUR as f64, case.counts.most(|c| c.calls));
         let least = match length {
             l if l > case.grid.lengths[HOURS] => MIN_SLOW,
             l if l == case.grid.lengths[HOURS] => MIN_HOUR,
@@ -44,7 +44,9 @@ pub(crate) fn judge(case: &Case<'_>, n: u64, usual: &Failures, words: &Words) ->
         if n < least || (n as f64) < MIN_RATIO * expected {
             return None;
         }
-        let p = negative_binomial_upper(n, expected, usual.shape());
+        let inflation = Spread::of(&usual.spread, case.level);
+        let effective = (n as f64 / inflation).floor().max(1.0) as u64;
+        let p = negative_binomial_upper(effective, expected / inflation, usual.shape());
         (p < case.tail()).then(|| claim(case, n, expected, length, p, words))
     })
 }
@@ -74,5 +76,15 @@ fn claim(case: &Case<'_>, n: u64, expected: f64, length: i64, p: f64, words: &Wo
         class: words.class,
         evidence: n as f64,
         quiet: case.quiet(),
+    }
+}
+
+/// Learns from a window how much refusals cluster.
+pub(crate) fn learn_spread(usual: &mut Failures, level: usize, n: u64, hours: f64, calls: u64) {
+    let mean = usual.expected(hours, calls);
+    // A quiet window says nothing of clusters.
+    if usual.shape() >= 5.0 {
+        let off = n as f64 - mean;
+        usual.spread[level].learn(off * off / mean);
     }
 }

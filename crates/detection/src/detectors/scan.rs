@@ -89,7 +89,7 @@ mod tests {
         let grid = Grid::new(&Settings::default());
         let end = 1_000 * HOUR;
         let mut state = SourceState::new(end - known_hours * HOUR);
-        (0..known_hours).for_each(|_| state.usual.learn(strange_per_hour, Learn::Usual));
+        (0..known_hours).for_each(|_| state.usual.learn(strange_per_hour, 0, Learn::Usual));
         for (i, (minute, strange, denied)) in probes.iter().enumerate() {
             state.probes.push(Probe::new(&format!("d/{i}"), end - minute * MINUTE, *strange, *denied));
         }

@@ -3,9 +3,11 @@
 use lapwing_telemetry::{FindingKind, Severity};
 
 use super::Case;
+use crate::baseline::Calibration;
 use crate::claim::{Claim, number};
 use crate::exemplars::Class;
-use crate::grid::{HOUR, HOURS, MINUTE, MINUTES, per};
+use crate::grid::{Grid, HOUR, HOURS, MINUTE, MINUTES, per};
+use crate::pair_state::PairState;
 use crate::tails::{negative_binomial_lower, negative_binomial_upper};
 
 /// A spike has at least this many calls.
@@ -22,7 +24,8 @@ const ONE_HORIZON: f64 = 2.0;
 const MAX_SILENCE: i64 = 6 * HOUR;
 
 /// Claims by the tails of a negative binomial: a Poisson count whose rate has a Gamma posterior (the hour's
-/// profile) and further varies as the pair's own residuals have shown. Silence is judged on the calls that
+/// profile) and further varies as the pair's own residuals have shown; and where the pair's own windows have shown
+/// that its tails are heavier than that, by those ([`Calibration`]). Silence is judged on the calls that
 /// should have come since the last one did.
 pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     if !case.state.is_learned() {
@@ -39,6 +42,7 @@ fn spike(case: &Case<'_>, calls: u64) -> Option<Claim> {
         return None;
     }
     let p = negative_binomial_upper(calls, usual, volume.size(case.level, volume.now.high_doubt));
+    let p = Calibration::of(&volume.more, case.level).correct(p);
     if p >= case.tail() {
         return None;
     }
@@ -64,6 +68,7 @@ fn drop(case: &Case<'_>, calls: u64) -> Option<Claim> {
         return None;
     }
     let p = negative_binomial_lower(calls, usual, volume.size(case.level, volume.now.low_doubt));
+    let p = Calibration::of(&volume.fewer, case.level).correct(p);
     if p >= case.tail() * ONE_HORIZON {
         return None;
     }
@@ -77,6 +82,20 @@ fn drop(case: &Case<'_>, calls: u64) -> Option<Claim> {
     Some(Claim { low: Some(least), evidence: missing, ..claim })
 }
 
+/// Learns from a window how heavy the tails of the pair's counts are.
+pub(crate) fn calibrate(state: &mut PairState, grid: &Grid, level: usize, calls: u64) {
+    if !state.is_learned() {
+        return;
+    }
+    let hours = grid.hours(level);
+    let volume = &mut state.volume;
+    let (high, low) = (volume.now.high * hours, volume.now.low * hours);
+    let more = negative_binomial_upper(calls, high, volume.size(level, volume.now.high_doubt));
+    let fewer = negative_binomial_lower(calls, low, volume.size(level, volume.now.low_doubt));
+    volume.more[level].learn(more);
+    volume.fewer[level].learn(fewer);
+}
+
 /// Judges the time since the last call, at the end of a minute.
 pub(crate) fn silence(case: &Case<'_>) -> Option<Claim> {
     let (state, gap) = (case.state, case.state.gap);
@@ -85,8 +104,11 @@ pub(crate) fn silence(case: &Case<'_>) -> Option<Claim> {
         return None;
     }
     let p = negative_binomial_lower(0, gap.missing, state.volume.size(HOURS, gap.doubt));
-    // One gap, one test, however often it is looked at; there are about as many as hours.
-    if p >= case.tails[HOURS] * ONE_HORIZON {
+    // One gap, one test, however often it is looked at. One can begin after every minute with calls.
+    let (rate, minute) = (gap.missing / length as f64, case.grid.lengths[MINUTES] as f64);
+    let none = libm::exp(-rate * minute);
+    let gaps = (case.grid.per_day(MINUTES) * (1.0 - none)).max(1.0);
+    if p >= case.tails[HOURS] * case.grid.per_day(HOURS) / gaps * ONE_HORIZON {
         return None;
     }
     let what = format!("for {} min, where {} should have come", length / MINUTE, number(gap.missing));

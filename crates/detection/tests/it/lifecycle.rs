@@ -1,5 +1,9 @@
 //! Conditions, from the first call that shows them to the last.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_detection::Settings;
 use lapwing_telemetry::{EventTime, Finding, FindingKind, FindingState, Outcome, Signal};
 
 use crate::scenes::{DAY, HOUR, MINUTE, MONDAY, Mesh, SECOND, Shot, settings, steady};
@@ -91,6 +95,42 @@ fn failing_calls_are_an_error_shift() {
     check(&scene(fail(Outcome::ServerError)), FindingKind::ErrorShift, 10);
     check(&scene(fail(Outcome::Refused)), FindingKind::ErrorShift, 10);
     assert_eq!(scene(fail(Outcome::ClientError)), []);
+}
+
+#[test]
+fn a_young_pair_that_fails_is_an_error_shift() {
+    let settings = Settings { learning: Duration::from_secs(30 * 60), ..Settings::default() };
+    let mut mesh = Mesh::new(&Arc::new(settings), 1);
+    let (from, trouble) = (MONDAY + 20 * MINUTE, MONDAY + 100 * MINUTE);
+    let mut shots = steady(from, trouble, 120, "a/b", "c/d");
+    let failing = steady(trouble, trouble + 20 * MINUTE, 120, "a/b", "c/d");
+    shots.extend(failing.into_iter().map(|s| Shot { outcome: Outcome::ServerError, ..s }));
+    mesh.feed(&shots, 100);
+    let opened: Vec<Finding> =
+        mesh.sorted(trouble + HOUR).into_iter().filter(|f| f.state == FindingState::Open).collect();
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    assert_eq!(opened[0].kind, FindingKind::ErrorShift);
+    assert!(opened[0].opened_at.0 - trouble <= 11 * MINUTE);
+}
+
+/// The hour after noon, in which an update begins; `minutes` long it answers with errors.
+fn update(minutes: i64) -> Vec<Finding> {
+    let noon = MONDAY + 8 * DAY + 12 * HOUR;
+    scene(|shots| {
+        let pod = |at: i64| if at < noon + 10 * MINUTE { "cart-1" } else { "cart-2" };
+        let fails = |at: i64| (10 * MINUTE..(10 + minutes) * MINUTE).contains(&(at - noon)) && at % 10 < 6;
+        let outcome = |at: i64| if fails(at) { Outcome::ServerError } else { Outcome::Ok };
+        shots.into_iter().map(|s| Shot { pod: pod(s.at), outcome: outcome(s.at), ..s }).collect()
+    })
+}
+
+#[test]
+fn errors_of_an_update_are_its_own_until_they_last() {
+    assert_eq!(update(14), []);
+    let findings = update(40);
+    let opened = opened(&findings);
+    assert_eq!((opened.len(), opened[0].0), (1, FindingKind::ErrorShift));
+    assert!((25..=40).contains(&opened[0].1), "{opened:?}");
 }
 
 #[test]

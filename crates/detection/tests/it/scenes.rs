@@ -27,6 +27,7 @@ pub(crate) struct Shot {
     pub(crate) authn: Option<&'static str>,
     pub(crate) authz: Option<&'static str>,
     pub(crate) tls: Option<&'static str>,
+    pub(crate) pod: &'static str,
 }
 
 impl Shot {
@@ -42,6 +43,7 @@ impl Shot {
             authn: None,
             authz: None,
             tls: Some("TLSv1.3"),
+            pod: "cart-1",
         }
     }
 }
@@ -71,7 +73,7 @@ pub(crate) fn batch(shots: &[Shot]) -> Calls {
         call.operation = Some("GET /things/{}");
         call.status = Some(200);
         call.trace_id = Some(&trace);
-        builders.append(&call, std::iter::empty());
+        builders.append(&call, std::iter::once(("resource.k8s.pod.name", shot.pod)));
     }
     let mut parts = builders.finish();
     Calls::from_log(parts.remove(0).1.into_batch()).expect("builders make the schema of calls")

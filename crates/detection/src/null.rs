@@ -1,0 +1,166 @@
+//! What ordinary traffic raises: streams in which nothing happens must keep to the budget of false findings.
+//!
+//! Windows are drawn and not calls, so that a pair of thousands of calls a second costs no more than a slow one.
+
+use std::sync::Arc;
+
+use lapwing_telemetry::{Finding, FindingKind, FindingState, Pair, Signal};
+
+use crate::Settings;
+use crate::engine::Output;
+use crate::grid::{DAY, HOUR, MINUTE};
+use crate::mesh::Mesh;
+use crate::pair_state::{PairState, Pending};
+
+/// Calls an hour: from one to two thousand a second.
+const RATES: [f64; 6] = [1.0, 8.0, 60.0, 600.0, 40_000.0, 7_200_000.0];
+const MONDAY: i64 = 1_772_409_600_000_000;
+
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+    }
+
+    fn poisson(&mut self, mean: f64) -> u64 {
+        if mean > 50.0 {
+            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
+        }
+        let (limit, mut product, mut n) = ((-mean).exp(), self.unit(), 0);
+        while product > limit {
+            product *= self.unit();
+            n += 1;
+        }
+        n
+    }
+}
+
+/// How a stream varies.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Size of the daily swing, 0 to 1, with weekends at two fifths.
+    season: f64,
+    /// Coefficient of variation of the rate, of slowness, sizes and failures, from hour to hour.
+    waver: f64,
+}
+
+/// Share of calls in each of five durations and sizes.
+const SHARES: [f64; 5] = [0.3, 0.4, 0.2, 0.08, 0.02];
+
+/// Runs pairs of every rate for days; gives the findings opened after the first one.
+fn run(seed: u64, days: i64, shape: Shape) -> Vec<Finding> {
+    let window = 60;
+    let settings = Settings { window: std::time::Duration::from_secs(window), ..Settings::default() };
+    let mut mesh = Mesh::new(1, Arc::new(settings), None);
+    let mut random = Random(seed);
+    let pairs: Vec<Pair> =
+        (0..2 * RATES.len()).map(|i| Pair::new("c", &format!("a/{i}"), &format!("b/{}", i % 3))).collect();
+    let mut places = Vec::new();
+    mesh.begin(MONDAY);
+    for pair in &pairs {
+        places.push(mesh.engines[0].insert(pair.clone(), PairState::new(MONDAY)));
+    }
+    let mut wavers = vec![[1.0; 3]; pairs.len()];
+    let mut out = Vec::new();
+    let minutes = days * DAY / MINUTE;
+    for minute in 0..minutes {
+        let start = MONDAY + minute * MINUTE;
+        let (hour, day) = ((start / HOUR) % 24, (start - MONDAY) / DAY % 7);
+        let swing = 1.0 + shape.season * (std::f64::consts::TAU * (hour as f64 - 8.0) / 24.0).sin();
+        let level = swing * if shape.season > 0.0 && day >= 5 { 0.4 } else { 1.0 };
+        for (i, pair) in pairs.iter().enumerate() {
+            if minute % 60 == 0 {
+                // Lognormal: twice as much is as probable as half.
+                wavers[i] = [0; 3].map(|_| (shape.waver * random.normal()).exp());
+            }
+            let mean = RATES[i % RATES.len()] * level * wavers[i][0] / 60.0;
+            let pending = draw(&mut random, start, mean, wavers[i]);
+            if let Some(pending) = pending {
+                mesh.engines[0].put(pair, places[i], pending);
+            }
+        }
+        mesh.close(start + MINUTE, &mut out);
+        mesh.boundary = start + 2 * MINUTE;
+    }
+    out.retain(|f| f.state == FindingState::Open);
+    out
+}
+
+fn draw(random: &mut Random, start: i64, mean: f64, [_, slow, fail]: [f64; 3]) -> Option<Pending> {
+    let mut pending = Pending { start, ..Pending::default() };
+    let seen = pending.counts.signal_mut(Signal::LogServer);
+    for (class, share) in SHARES.iter().enumerate() {
+        let n = random.poisson(mean * share * if class >= 3 { slow } else { 1.0 });
+        if n > 0 {
+            seen.calls += n;
+            let n = u32::try_from(n).unwrap_or(u32::MAX);
+            seen.latency.put_many(5_000 << class, n);
+            seen.sizes[0].put_many(300, n);
+            seen.sizes[1].put_many(4_000 << class, n);
+            seen.sized += u64::from(n);
+        }
+    }
+    seen.errors = random.poisson(mean * 0.004 * fail).min(seen.calls);
+    seen.auth = random.poisson(mean * 0.000_5 * fail).min(seen.calls - seen.errors);
+    seen.encrypted = seen.calls;
+    (seen.calls > 0).then_some(pending)
+}
+
+/// Findings of so many days of such streams, which the budget must cover: a third of one a day.
+fn check(seed: u64, shape: Shape) {
+    let days = 12;
+    let found = run(seed, days, shape);
+    let told: Vec<(FindingKind, &str)> = found.iter().map(|f| (f.kind, f.explanation.as_str())).collect();
+    assert!(found.len() as f64 <= Settings::default().budget * (days - 1) as f64, "{told:#?}");
+}
+
+#[test]
+fn poisson_streams_keep_to_the_budget() {
+    check(1, Shape { season: 0.0, waver: 0.0 });
+}
+
+#[test]
+fn seasonal_streams_keep_to_the_budget() {
+    check(2, Shape { season: 0.7, waver: 0.0 });
+}
+
+#[test]
+fn streams_that_waver_more_than_chance_keep_to_the_budget() {
+    check(3, Shape { season: 0.0, waver: 0.25 });
+}
+
+#[test]
+fn seasonal_streams_that_waver_keep_to_the_budget() {
+    check(4, Shape { season: 0.7, waver: 0.25 });
+}
+
+#[test]
+fn closing_what_was_put_is_closing_what_was_counted() {
+    // The streams above would prove nothing if their windows never reached the detectors.
+    let mut mesh = Mesh::new(1, Arc::new(Settings::default()), None);
+    mesh.begin(MONDAY);
+    let pair = Pair::new("c", "a/b", "c/d");
+    let place = mesh.engines[0].insert(pair.clone(), PairState::new(MONDAY));
+    let base = mesh.grid.base();
+    let pending = draw(&mut Random(1), MONDAY, 500.0, [1.0; 3]).expect("five hundred calls");
+    let n = pending.counts.most(|c| c.calls);
+    mesh.engines[0].put(&pair, place, pending);
+    let mut out = Output::default();
+    mesh.engines[0].close(MONDAY + base, &[0.0; crate::grid::LEVELS], &mut out);
+    assert_eq!(mesh.pairs()[0].calls, n);
+    assert_eq!(out.contacts.len(), 1);
+}
