@@ -71,8 +71,15 @@ impl<'a> Instance<'a> {
 
     fn get(&self, row: usize) -> Option<u64> {
         let named = |key: &u32| self.attributes.by_number(row, *key);
-        self.keys.iter().find_map(named).map(|pod| fnv(&[pod.as_bytes()]))
+        self.keys.iter().find_map(named).map(|name| fnv(&[pod(name).as_bytes()]))
     }
+}
+
+/// The pod in the name of a node, `sidecar~address~pod.namespace~domain` (Istio), so that logs and spans of one
+/// instance agree; other names as they are.
+fn pod(name: &str) -> &str {
+    let part = name.split('~').nth(2);
+    part.and_then(|part| part.rsplit_once('.')).map_or(name, |(pod, _)| pod)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -237,5 +244,18 @@ impl<'a> Frame<'a> {
             operation,
             window,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_has_one_name_in_logs_and_in_spans() {
+        let check = |name, expect| assert_eq!(pod(name), expect);
+        check("cart-v1-5d8f-n4v7t", "cart-v1-5d8f-n4v7t");
+        check("sidecar~127.31.1.12~cart-v1-5d8f-n4v7t.shop~shop.svc.cluster.local", "cart-v1-5d8f-n4v7t");
+        check("router~10.0.0.1~", "router~10.0.0.1~");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::grid::{DAY, HOUR, MINUTE};
+use crate::grid::{DAY, MINUTE};
 
 /// The instances of the called service that the pair knows, and when they joined.
 ///
@@ -11,8 +11,10 @@ use crate::grid::{DAY, HOUR, MINUTE};
 /// is reported. A service whose instances come and go all day has no such grace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rollout {
-    /// Hashes of instances and when each was last seen, the latest last.
-    known: Vec<(u64, i64)>,
+    /// Hashes of instances and the number of the window in which each was last seen, the latest last.
+    known: Vec<(u64, u32)>,
+    /// Windows in which any instance was seen.
+    windows: u32,
     /// Starts of the windows in which the latest updates began, oldest first.
     updates: Vec<i64>,
     /// Whether the latest of them has a grace.
@@ -21,8 +23,10 @@ pub(crate) struct Rollout {
 
 /// Instances remembered.
 const MAX_INSTANCES: usize = 12;
-/// An instance that was not seen for this long joins anew, as one does that is rolled out after a trial.
-const ABSENT: i64 = HOUR;
+/// An instance that was not seen in so many windows with calls, times the number of instances known, joins anew, as
+/// one does that is rolled out after a trial. One that takes its share of the calls is missed in so many by chance once
+/// in `exp(20)`.
+const ABSENT_WINDOWS: u32 = 20;
 /// How long an update may take: ten minutes and what its windows add.
 const GRACE: i64 = 15 * MINUTE;
 /// With this many updates within a day, the next has no grace.
@@ -31,13 +35,18 @@ const MAX_UPDATES: usize = 4;
 impl Rollout {
     /// Takes in the instances of a window. The very first ones are no update.
     pub(crate) fn see(&mut self, instances: &[u64], start: i64) {
+        if instances.is_empty() {
+            return;
+        }
+        self.windows = self.windows.saturating_add(1);
         let first = self.known.is_empty();
+        let absent = ABSENT_WINDOWS * self.known.len() as u32;
         let mut joined = false;
         for instance in instances {
             let place = self.known.iter().position(|(known, _)| known == instance);
             let seen_at = place.map(|place| self.known.remove(place).1);
-            joined |= seen_at.is_none_or(|at| start - at > ABSENT);
-            self.known.push((*instance, start));
+            joined |= seen_at.is_none_or(|at| self.windows - at > absent);
+            self.known.push((*instance, self.windows));
         }
         let surplus = self.known.len().saturating_sub(MAX_INSTANCES);
         self.known.drain(..surplus);
@@ -72,11 +81,15 @@ mod tests {
         rollout.see(&[3, 4], at(65));
         assert!(rollout.covers(at(74)));
         assert!(!rollout.covers(at(75)), "one update has one grace");
-        rollout.see(&[2], at(130));
-        assert!(rollout.covers(at(130)), "back after an hour");
+        (80..140).for_each(|minute| rollout.see(&[4], at(minute)));
+        rollout.see(&[3, 4], at(140));
+        assert!(!rollout.covers(at(140)), "missed for a while");
+        (141..240).for_each(|minute| rollout.see(&[4], at(minute)));
+        rollout.see(&[3, 4], at(240));
+        assert!(rollout.covers(at(240)), "back after a long time");
         for update in 0..40 {
-            rollout.see(&[100 + update], at(200 + 20 * update as i64));
-            assert_eq!(rollout.covers(at(200 + 20 * update as i64)), update < 2, "{update}");
+            rollout.see(&[100 + update], at(300 + 20 * update as i64));
+            assert_eq!(rollout.covers(at(300 + 20 * update as i64)), update < 2, "{update}");
         }
         assert_eq!((rollout.known.len(), rollout.updates.len()), (MAX_INSTANCES, MAX_UPDATES));
     }

@@ -144,7 +144,7 @@ impl Volume {
     pub(crate) fn learn(&mut self, grid: &Grid, start: i64, calls: u64, squares: &Squares, how: Learn) {
         let slot = grid.slot(start);
         let observed = calls as f64;
-        let expected = self.slot(slot).0;
+        let (expected, doubt) = self.slot(slot);
         let settled = self.hours[slot] > 0.5;
         match how {
             Learn::KeepOut => {
@@ -165,7 +165,7 @@ impl Volume {
             let hourly = expected * self.growth();
             for (level, (excess, squares)) in self.excess.iter_mut().zip(squares).enumerate() {
                 let windows = 1.0 / grid.hours(level);
-                excess.learn(observed, *squares as f64, hourly / windows, windows);
+                excess.learn(observed, *squares as f64, hourly / windows, windows, doubt);
             }
             self.recent_observed = self.recent_observed * KEEP_RECENT + observed as f32;
             self.recent_expected = self.recent_expected * KEEP_RECENT + expected as f32;
@@ -191,8 +191,10 @@ impl Volume {
 
 impl Excess {
     /// Learns the windows of an hour from their sum and their sum of squares, so that empty ones cost nothing.
-    fn learn(&mut self, sum: f64, squares: f64, mean: f64, windows: f64) {
-        let over = squares - 2.0 * mean * sum + windows * mean * mean - windows * mean;
+    /// What the mean itself is in doubt by is no excess: it is added where the excess is used.
+    fn learn(&mut self, sum: f64, squares: f64, mean: f64, windows: f64, doubt: f64) {
+        let square = windows * mean * mean;
+        let over = squares - 2.0 * mean * sum + square * (1.0 - doubt) - windows * mean;
         self.over = self.over * KEEP_EXCESS + over as f32;
         self.square = self.square * KEEP_EXCESS + (windows * mean * mean) as f32;
     }

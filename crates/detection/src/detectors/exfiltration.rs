@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((claim.kind, claim.unit.as_str()), (FindingKind::Exfiltration, "KiB/10min"));
         assert!(claim.explanation.contains("taken from data/orders"), "{}", claim.explanation);
         assert!(of(12, 200_000).unwrap().p < claim.p && of(9, 40_000_000).unwrap().severity > claim.severity);
-        assert!(of(2, 200_000).is_none(), "two large responses may be anything");
+        assert!(of(2, 60_000).is_none(), "two large responses may be anything");
         let one = judge(&state, &calls(12, 1, 250_000_000), HOURS, super::judge).unwrap();
         assert_eq!(one.severity, Severity::High);
         assert!(of(9, 31_000).is_none(), "a few kilobytes more are no loss");

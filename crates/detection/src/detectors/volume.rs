@@ -18,8 +18,6 @@ const MIN_RATIO: f64 = 2.0;
 const MIN_MISSING: f64 = 8.0;
 /// A drop is to at most this share of what is usual.
 const MAX_SHARE: f64 = 0.5;
-/// Drop and silence are judged on one horizon each and share what others spend on four.
-const ONE_HORIZON: f64 = 2.0;
 /// Silence is reported for this long; then the client has gone, and its going away was reported.
 const MAX_SILENCE: i64 = 6 * HOUR;
 
@@ -69,7 +67,7 @@ fn drop(case: &Case<'_>, calls: u64) -> Option<Claim> {
     }
     let p = negative_binomial_lower(calls, usual, volume.size(case.level, volume.now.low_doubt));
     let p = Calibration::of(&volume.fewer, case.level).correct(p);
-    if p >= case.tail() * ONE_HORIZON {
+    if p >= case.tail() {
         return None;
     }
     let least = volume.usual_least(case.hours());
@@ -108,7 +106,7 @@ pub(crate) fn silence(case: &Case<'_>) -> Option<Claim> {
     let (rate, minute) = (gap.missing / length as f64, case.grid.lengths[MINUTES] as f64);
     let none = libm::exp(-rate * minute);
     let gaps = (case.grid.per_day(MINUTES) * (1.0 - none)).max(1.0);
-    if p >= case.tails[HOURS] * case.grid.per_day(HOURS) / gaps * ONE_HORIZON {
+    if p >= case.tails[HOURS] * case.grid.per_day(HOURS) / gaps {
         return None;
     }
     let what = format!("for {} min, where {} should have come", length / MINUTE, number(gap.missing));
