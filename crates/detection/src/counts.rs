@@ -198,7 +198,7 @@ fn bucket(duration_us: u64) -> u8 {
 
 /// The middle of a bucket.
 pub(crate) fn middle(bucket: usize) -> f64 {
-    (lower_us(bucket) + lower_us(bucket + 1)) / 2.0
+    f64::midpoint(lower_us(bucket), lower_us(bucket + 1))
 }
 
 /// Where a bucket begins, in microseconds.
