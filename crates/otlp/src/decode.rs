@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lapwing_telemetry::{Builders, Entry, EventTime, Key, Signal, calls::event_time};
+use lapwing_telemetry::{Builders, Checkpoint, Entry, EventTime, Key, Signal, calls::event_time};
 
 use crate::attributes::Role;
 use crate::context::{Known, Resource, Scope};
@@ -13,7 +13,7 @@ use crate::known_names::NameTable;
 use crate::mesh::Mesh;
 use crate::names::{Side, is_name};
 use crate::record::{Kind, Record, first_bits};
-use crate::walk;
+use crate::walk::{self, Contexts};
 use crate::{Inventory, json};
 
 /// Which OTLP service a message belongs to.
@@ -208,11 +208,12 @@ impl Decoder {
     ) -> Result<Decoded, Malformed> {
         let (checkpoint, before) = (builders.checkpoint(), self.stats);
         let result = match encoding {
-            Encoding::Protobuf => self.decode_protobuf(payload, body, received_at, builders),
+            Encoding::Protobuf => self.decode_protobuf(payload, body, received_at, builders, &checkpoint),
             Encoding::Json => {
                 let mut translated = std::mem::take(&mut self.translated);
-                let result = json::translate(payload, body, &mut translated)
-                    .and_then(|()| self.decode_protobuf(payload, &translated, received_at, builders));
+                let result = json::translate(payload, body, &mut translated).and_then(|()| {
+                    self.decode_protobuf(payload, &translated, received_at, builders, &checkpoint)
+                });
                 self.translated = translated;
                 result
             }
@@ -230,9 +231,17 @@ impl Decoder {
         body: &[u8],
         received_at: EventTime,
         builders: &mut Builders,
+        checkpoint: &Checkpoint,
     ) -> Result<Decoded, Malformed> {
+        let before = self.stats;
         let mut batch = Batch::new(self, received_at, builders);
-        let walked = walk::request(payload, body, &mut batch);
+        let mut walked = walk::request(payload, body, &mut batch, Contexts::First);
+        if walked.as_ref().is_err_and(walk::is_scattered) {
+            builders.rollback(checkpoint);
+            self.stats = before;
+            batch = Batch::new(self, received_at, builders);
+            walked = walk::request(payload, body, &mut batch, Contexts::Scattered);
+        }
         let decoded = batch.decoded();
         walked.map(|()| decoded).map_err(|fault| Malformed {
             reason: format!("{} at byte {} of {}", fault.what(), fault.offset_in(body), body.len()),

@@ -120,6 +120,8 @@ pub(crate) struct Callers {
     /// Distinct callers; a slot holds a place in here.
     names: Vec<Arc<str>>,
     places: HashMap<Arc<str>, u32, RandomState>,
+    /// The caller that was remembered last.
+    last: u32,
 }
 
 /// Which half of a call told of its caller.
@@ -153,6 +155,7 @@ impl Callers {
             buckets: vec![[Slot::default(); SLOTS]; buckets],
             names: Vec::new(),
             places: HashMap::default(),
+            last: 0,
         }
     }
 
@@ -175,6 +178,14 @@ impl Callers {
     }
 
     fn place(&mut self, source: &Arc<str>) -> u32 {
+        if self.names.get(self.last as usize).is_some_and(|last| Arc::ptr_eq(last, source)) {
+            return self.last;
+        }
+        self.last = self.find_place(source);
+        self.last
+    }
+
+    fn find_place(&mut self, source: &Arc<str>) -> u32 {
         if let Some(place) = self.places.get(source) {
             return *place;
         }

@@ -9,18 +9,6 @@ use crate::record::Record;
 use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, Shape, Text};
 use crate::wire::{BYTES, FIXED32, FIXED64, Fault, Reader, Room, VARINT, key, known};
 
-/// Hands each element of a group's list (field 2) to `visit`; the group was checked before.
-pub(crate) fn each<'a>(
-    bytes: &'a [u8],
-    mut visit: impl FnMut(&'a [u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let mut reader = Reader::new(bytes);
-    while let Some(field) = reader.key()? {
-        if field == SECOND { visit(reader.bytes()?)? } else { reader.other(field, 0, Room::REQUEST)? }
-    }
-    Ok(())
-}
-
 /// A fault inside a context whose parts were joined lies, as far as the sender can tell, at its group.
 #[expect(clippy::ptr_arg, reason = "borrowed or joined is what it asks")]
 pub(crate) fn relocate(fault: Fault, context: &Cow<'_, [u8]>, group: &[u8]) -> Fault {

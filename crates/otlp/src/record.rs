@@ -141,17 +141,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The next attribute, if it is the one that had this place in the record before and `rest` begins with
-    /// the bytes that it was read from; it is then this record's as well.
+    /// Takes over the next attributes from the record before, as many as `rest` begins with the bytes of, up to
+    /// the `max`-th; says how many bytes those are and where the name of the last one is kept.
     #[inline]
-    pub(crate) fn again(&mut self, rest: &[u8]) -> Option<&Attribute<'a>> {
-        let attribute = self.attributes.get(self.len)?;
-        let len = attribute.field.len();
-        if len == 0 || !rest.get(..len).is_some_and(|field| same(field, attribute.field)) {
-            return None;
+    pub(crate) fn again(&mut self, rest: &[u8], max: usize) -> (usize, u32) {
+        let (mut passed, mut name_place) = (0, 0);
+        for attribute in self.attributes.iter().take(max).skip(self.len) {
+            let field = attribute.field;
+            let is_again = rest[passed..].get(..field.len()).is_some_and(|bytes| same(bytes, field));
+            if !is_again || field.is_empty() {
+                break;
+            }
+            passed += field.len();
+            name_place = attribute.name_place;
+            self.len += 1;
         }
-        self.len += 1;
-        Some(attribute)
+        (passed, name_place)
     }
 
     /// Gives the next attribute another value, if it has this name in the record before; says whether it has.

@@ -4,7 +4,7 @@ use lapwing_telemetry::{EventTime, calls::event_time};
 
 use crate::decode::Payload;
 use crate::messages::{
-    FIRST, LOG_ATTRIBUTE, LOG_OBSERVED_TIME, LOG_TIME, SPAN_END, SPAN_KIND, SPAN_START, each,
+    FIRST, LOG_ATTRIBUTE, LOG_OBSERVED_TIME, LOG_TIME, SECOND, SPAN_END, SPAN_KIND, SPAN_START,
 };
 use crate::value::{PAIR_KEY, PAIR_VALUE, Shape, read as read_value};
 use crate::wire::{Fault, Reader, Room};
@@ -115,6 +115,15 @@ fn each_record<'a>(
         } else {
             reader.other(field, 0, Room::REQUEST)?;
         }
+    }
+    Ok(())
+}
+
+/// Hands each element of a group's list (field 2) to `visit`.
+fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.key()? {
+        if field == SECOND { visit(reader.bytes()?)? } else { reader.other(field, 0, Room::REQUEST)? }
     }
     Ok(())
 }

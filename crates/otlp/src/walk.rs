@@ -17,10 +17,32 @@ use crate::record::{Attribute, Kind, Record};
 use crate::value::{self, Shape, Text};
 use crate::wire::{self, Fault, Reader, Room, known, string_attribute};
 
+/// Where a group's context (its resource or scope) stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contexts {
+    /// Before the records, in one part, if there is one: as every encoder writes it.
+    First,
+    /// Anywhere, in any number of parts, which are sought before the records are read.
+    Scattered,
+}
+
+const SCATTERED: &str = "a resource or scope after what belongs to it";
+
+/// Whether the request is right but must be read with [`Contexts::Scattered`].
+pub(crate) fn is_scattered(fault: &Fault) -> bool {
+    fault.what() == SCATTERED
+}
+
 /// Reads a whole request.
-pub(crate) fn request(payload: Payload, body: &[u8], batch: &mut Batch<'_>) -> Result<(), Fault> {
+pub(crate) fn request(
+    payload: Payload,
+    body: &[u8],
+    batch: &mut Batch<'_>,
+    contexts: Contexts,
+) -> Result<(), Fault> {
     let mut walk = Walk {
         payload,
+        contexts,
         batch,
         record: Record::default(),
         names: Names::default(),
@@ -41,6 +63,7 @@ pub(crate) fn request(payload: Payload, body: &[u8], batch: &mut Batch<'_>) -> R
 
 struct Walk<'a, 'b, 'd> {
     payload: Payload,
+    contexts: Contexts,
     batch: &'b mut Batch<'d>,
     record: Record<'a>,
     names: Names<'a>,
@@ -84,75 +107,102 @@ impl<'a> Tail<'a> {
     }
 }
 
-/// The fields of a message that holds a context (field 1), a list (field 2) and a schema URL (field 3).
-struct Group<'a> {
-    context: Cow<'a, [u8]>,
+/// The context in a group's first field, if it is there.
+fn first_context(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut reader = Reader::new(bytes);
+    let is_context = matches!(reader.key(), Ok(Some(FIRST)));
+    Cow::Borrowed(if is_context { reader.bytes().unwrap_or_default() } else { &[] })
 }
 
-impl<'a> Group<'a> {
-    /// Finds the context, which by right comes first but may come anywhere, and checks the rest.
-    /// Parts of a message merge when their bytes are joined.
-    fn read(bytes: &'a [u8], room: Room) -> Result<Group<'a>, Fault> {
-        let mut context: Option<Cow<'a, [u8]>> = None;
-        let mut reader = Reader::new(bytes);
-        while let Some(field) = reader.key()? {
-            match field {
-                FIRST => {
-                    let part = reader.bytes()?;
-                    context = Some(match context {
-                        None => Cow::Borrowed(part),
-                        Some(before) => Cow::Owned([before.as_ref(), part].concat()),
-                    });
-                }
-                SECOND => reader.bytes().map(drop)?,
-                THIRD => reader.text().map(drop)?,
-                _ => reader.other(field, known(&[1, 2, 3]), room)?,
+/// The context of a group, wherever it stands. Parts of a message merge when their bytes are joined.
+fn scattered_context(bytes: &[u8], room: Room) -> Result<Cow<'_, [u8]>, Fault> {
+    let mut context: Option<Cow<'_, [u8]>> = None;
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.key()? {
+        match field {
+            FIRST => {
+                let part = reader.bytes()?;
+                context = Some(match context {
+                    None => Cow::Borrowed(part),
+                    Some(before) => Cow::Owned([before.as_ref(), part].concat()),
+                });
             }
+            SECOND => reader.bytes().map(drop)?,
+            _ => reader.other(field, known(&[1, 2]), room)?,
         }
-        Ok(Group { context: context.unwrap_or_default() })
     }
+    Ok(context.unwrap_or_default())
 }
 
 impl<'a> Walk<'a, '_, '_> {
+    fn context(&self, bytes: &'a [u8], room: Room) -> Result<Cow<'a, [u8]>, Fault> {
+        match self.contexts {
+            Contexts::First => Ok(first_context(bytes)),
+            Contexts::Scattered => scattered_context(bytes, room),
+        }
+    }
+
+    /// Hands each element of a group's list (field 2) to `visit`, and checks the rest: the context (field 1),
+    /// which was read before, and a schema URL (field 3).
+    #[inline]
+    fn each(
+        &mut self,
+        bytes: &'a [u8],
+        room: Room,
+        mut visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut reader = Reader::new(bytes);
+        let mut is_first = true;
+        while let Some(field) = reader.key()? {
+            match field {
+                SECOND => visit(self, reader.bytes()?)?,
+                FIRST if is_first || self.contexts == Contexts::Scattered => reader.bytes().map(drop)?,
+                FIRST => return Err(Fault::new(SCATTERED, reader.bytes()?)),
+                THIRD => reader.text().map(drop)?,
+                _ => reader.other(field, known(&[1, 2, 3]), room)?,
+            }
+            is_first = false;
+        }
+        Ok(())
+    }
+
     /// `ResourceSpans` or `ResourceLogs`.
     fn resource_records(&mut self, bytes: &'a [u8], room: Room) -> Result<(), Fault> {
-        let group = Group::read(bytes, room)?;
-        let context = group.context.as_ref();
-        let resource = match self.batch.known_resource(context) {
+        let context = self.context(bytes, room)?;
+        let resource = match self.batch.known_resource(&context) {
             Some(resource) => resource,
             None => {
                 let mut record = Record::default();
-                read_resource(context, &mut record, self.batch, room.enter(bytes)?)
-                    .map_err(|fault| relocate(fault, &group.context, bytes))?;
-                self.batch.resource(context, &record)
+                read_resource(&context, &mut record, self.batch, room.enter(bytes)?)
+                    .map_err(|fault| relocate(fault, &context, bytes))?;
+                self.batch.resource(&context, &record)
             }
         };
-        each(bytes, |scope| self.scope_records(scope, &resource, room.enter(scope)?))
+        self.each(bytes, room, |walk, scope| walk.scope_records(scope, &resource, room.enter(scope)?))
     }
 
     /// `ScopeSpans` or `ScopeLogs`.
     fn scope_records(&mut self, bytes: &'a [u8], resource: &Resource, room: Room) -> Result<(), Fault> {
-        let group = Group::read(bytes, room)?;
-        let context = group.context.as_ref();
-        let scope = match self.batch.known_scope(context) {
+        let context = self.context(bytes, room)?;
+        let scope = match self.batch.known_scope(&context) {
             Some(scope) => scope,
             None => {
                 let mut record = Record::default();
-                let scope = read_scope(context, &mut record, self.batch, room.enter(bytes)?)
-                    .map_err(|fault| relocate(fault, &group.context, bytes))?;
-                self.batch.scope(context, scope)
+                let scope = read_scope(&context, &mut record, self.batch, room.enter(bytes)?)
+                    .map_err(|fault| relocate(fault, &context, bytes))?;
+                self.batch.scope(&context, scope)
             }
         };
-        each(bytes, |bytes| {
-            self.records += 1;
-            if self.records > self.batch.limits.max_records {
+        self.each(bytes, room, |walk, bytes| {
+            walk.records += 1;
+            if walk.records > walk.batch.limits.max_records {
                 return Err(Fault::new("more spans or log records than the limit", bytes));
             }
-            match self.payload {
-                Payload::Traces => self.span(bytes, room.enter(bytes)?)?,
-                Payload::Logs => self.log_record(bytes, room.enter(bytes)?)?,
+            match walk.payload {
+                Payload::Traces => walk.span(bytes, room.enter(bytes)?)?,
+                Payload::Logs => walk.log_record(bytes, room.enter(bytes)?)?,
             }
-            self.batch.append(&self.record, resource, &scope);
+            walk.batch.append(&walk.record, resource, &scope);
             Ok(())
         })
     }
@@ -279,17 +329,15 @@ impl<'a> Walk<'a, '_, '_> {
     #[inline]
     fn string_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
         let Walk { batch, record, names, tail, .. } = self;
-        let room = batch.limits.max_attributes_per_record.saturating_sub(record.len());
-        for _ in 0..room {
-            let rest = reader.rest();
-            if let Some(attribute) = record.again(rest) {
-                names.go_on(attribute.name_place);
-                reader.pass(attribute.field.len());
+        let max = batch.limits.max_attributes_per_record;
+        while reader.rest().first() == Some(&(field as u8)) && record.len() < max {
+            let (passed, name_place) = record.again(reader.rest(), max);
+            if passed > 0 {
+                names.go_on(name_place);
+                reader.pass(passed);
                 continue;
             }
-            if rest.first() != Some(&(field as u8)) {
-                break;
-            }
+            let rest = reader.rest();
             let Some((name, text, len)) = string_attribute(rest) else { break };
             if len > batch.limits.max_value_bytes {
                 break;

@@ -14,11 +14,13 @@ pub(super) const NULL: u32 = u32::MAX;
 pub(super) struct Word {
     pub(super) keys: Vec<u32>,
     values: Interner,
+    has_nulls: bool,
 }
 
 impl Word {
     pub(super) fn push(&mut self, value: Option<&str>) {
         let key = value.map_or(NULL, |v| self.values.id(v));
+        self.has_nulls |= key == NULL;
         self.keys.push(key);
     }
 
@@ -29,9 +31,12 @@ impl Word {
 
     pub(super) fn finish(&mut self) -> ArrayRef {
         let mut keys = replace(&mut self.keys);
-        let nulls = keys.iter().map(|k| *k != NULL).collect::<NullBuffer>();
-        keys.iter_mut().filter(|k| **k == NULL).for_each(|k| *k = 0);
-        dictionary(keys, (nulls.null_count() > 0).then_some(nulls), self.values.finish())
+        let nulls = std::mem::take(&mut self.has_nulls).then(|| {
+            let nulls = keys.iter().map(|k| *k != NULL).collect::<NullBuffer>();
+            keys.iter_mut().filter(|k| **k == NULL).for_each(|k| *k = 0);
+            nulls
+        });
+        dictionary(keys, nulls.filter(|nulls| nulls.null_count() > 0), self.values.finish())
     }
 }
 
