@@ -308,9 +308,8 @@ impl<'d> Batch<'d> {
         }
         count(derived, record, stats);
         let cluster = cluster(record, resource, mesh, &settings.default_cluster);
-        let call = derived.call(record, self.received_at, cluster);
-
         let kept = derived.kept_places(record);
+        let call = derived.call(record, self.received_at, cluster);
         let before = std::mem::replace(shape, (resource.attributes.id(), scope.attributes.id(), kept));
         if record.changes().same_names && before == *shape {
             let changed = Places(record.changes().values & kept).map(|place| {

@@ -23,6 +23,8 @@ pub(crate) struct Derived {
     sizes: Sizes,
     response: Response,
     moment: Moment,
+    /// Roles whose first attribute is held by a column whole, as bits, and the places of those attributes.
+    held: (u64, u64),
     /// What the last record was, beside its attributes.
     basis: Option<Basis>,
     /// What was kept.
@@ -133,7 +135,7 @@ impl Derived {
 
     /// Places of the attributes that no column holds, as bits, as far as the 64th. Of a proxy's record, those
     /// that say nothing (`-`) are left out.
-    pub(crate) fn kept_places(&self, record: &Record<'_>) -> u64 {
+    pub(crate) fn kept_places(&mut self, record: &Record<'_>) -> u64 {
         let silent = if self.pair.side.is_some() { record.silent_places() } else { 0 };
         first_bits(record.len()) & !self.held_places(record) & !silent
     }
@@ -145,9 +147,12 @@ impl Derived {
 
     /// Places of the attributes that are held by a column whole, as bits. An attribute beyond the 64th is
     /// kept even if one is.
-    fn held_places(&self, record: &Record<'_>) -> u64 {
-        let Derived { pair, request, sizes, response, moment, .. } = self;
+    fn held_places(&mut self, record: &Record<'_>) -> u64 {
+        let Derived { pair, request, sizes, response, moment, .. } = &*self;
         let held = pair.held | request.held | sizes.held | response.held | moment.held;
+        if record.changes().same_names && self.held.0 == held {
+            return self.held.1;
+        }
         let (mut roles, mut places) = (held, 0_u64);
         while roles != 0 {
             if let Some(place @ ..64) = record.place(roles.trailing_zeros() as usize) {
@@ -155,6 +160,7 @@ impl Derived {
             }
             roles &= roles - 1;
         }
+        self.held = (held, places);
         places
     }
 

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use lapwing_telemetry::same;
+
 use crate::access_log;
 use crate::attributes::{Role, role_of};
 use crate::context::Resource;
@@ -47,6 +49,7 @@ pub(crate) fn request(
         record: Record::default(),
         names: Names::default(),
         tail: Tail::default(),
+        name: "",
         records: 0,
     };
     let mut reader = Reader::new(body);
@@ -68,6 +71,8 @@ struct Walk<'a, 'b, 'd> {
     record: Record<'a>,
     names: Names<'a>,
     tail: Tail<'a>,
+    /// Of the last span.
+    name: &'a str,
     records: usize,
 }
 
@@ -223,7 +228,11 @@ impl<'a> Walk<'a, '_, '_> {
                 SPAN_ID => self.record.span_id = reader.bytes()?,
                 SPAN_TRACE_STATE => trace_state = reader.text()?,
                 SPAN_PARENT_ID => self.record.parent_span_id = reader.bytes()?,
-                SPAN_NAME => name = reader.text()?,
+                SPAN_NAME => {
+                    let bytes = reader.bytes()?;
+                    name = if same(bytes, self.name.as_bytes()) { self.name } else { wire::text(bytes)? };
+                    self.name = name;
+                }
                 SPAN_KIND => self.record.kind = Kind::Span(reader.varint()? as i32),
                 SPAN_START => self.record.start_ns = reader.fixed64()?,
                 SPAN_END => self.record.end_ns = reader.fixed64()?,

@@ -9,20 +9,22 @@ use hashbrown::hash_table::Entry;
 
 /// Numbers distinct strings from zero. Values are stored once, one after another.
 ///
-/// Most columns repeat the value of the row before, so the last answer is tried before any hashing.
+/// Most columns repeat the value of the row before or the one before it, so the last two answers are tried
+/// before any hashing.
 pub(crate) struct Interner {
     ids: HashTable<u32>,
     bytes: Vec<u8>,
     /// Where each value begins; the last one is where the next will.
     offsets: Vec<i32>,
     last: u32,
+    last_but_one: u32,
     hasher: foldhash::fast::RandomState,
 }
 
 impl Default for Interner {
     fn default() -> Interner {
         let (ids, hasher) = (HashTable::default(), foldhash::fast::RandomState::default());
-        Interner { ids, bytes: Vec::new(), offsets: vec![0], last: 0, hasher }
+        Interner { ids, bytes: Vec::new(), offsets: vec![0], last: 0, last_but_one: 0, hasher }
     }
 }
 
@@ -32,7 +34,10 @@ impl Interner {
         if self.is_at(self.last, value) {
             return self.last;
         }
-        self.last = self.find_or_add(value);
+        let last = self.last;
+        self.last =
+            if self.is_at(self.last_but_one, value) { self.last_but_one } else { self.find_or_add(value) };
+        self.last_but_one = last;
         self.last
     }
 
@@ -59,7 +64,7 @@ impl Interner {
     /// as many values as there were.
     pub(crate) fn finish(&mut self) -> ArrayRef {
         self.ids.clear();
-        self.last = 0;
+        (self.last, self.last_but_one) = (0, 0);
         let bytes = replace(&mut self.bytes);
         let offsets = replace(&mut self.offsets);
         self.offsets.push(0);
