@@ -48,6 +48,7 @@ mod record;
 pub mod recording;
 pub mod sender;
 mod sniff;
+mod tail;
 mod traceparent;
 mod value;
 mod verdict;

@@ -4,7 +4,9 @@ use lapwing_telemetry::same;
 
 use crate::attributes::{ROLES, Role};
 use crate::known_names::NameId;
+use crate::tail::Tail;
 use crate::value::Text;
+use crate::wire::{Fault, string_attribute};
 
 /// An attribute as it was read.
 #[derive(Clone, Copy)]
@@ -141,40 +143,50 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Takes over the next attributes from the record before, as many as `rest` begins with the bytes of, up to
-    /// the `max`-th; says how many bytes those are and where the name of the last one is kept.
+    /// Takes over attributes from the record before, or changes their values, as long as `rest` goes on with
+    /// fields of this one-byte `key` that are strings of the same names in the same places, up to the `max`-th
+    /// attribute. A field longer than `max_bytes` is left to others. Says where the name of the last one is kept.
     #[inline]
-    pub(crate) fn again(&mut self, rest: &[u8], max: usize) -> (usize, u32) {
-        let (mut passed, mut name_place) = (0, 0);
-        for attribute in self.attributes.iter().take(max).skip(self.len) {
+    pub(crate) fn take_alike(
+        &mut self,
+        rest: &mut &'a [u8],
+        key: u8,
+        (max, max_bytes): (usize, usize),
+        tail: &mut Tail<'a>,
+    ) -> Result<Option<u32>, Fault> {
+        let (mut left, mut name_place) = (*rest, None);
+        let (mut changes, mut silent) = (self.changes, self.silent);
+        let end = self.attributes.len().min(max).min(64);
+        let alike = self.attributes.get_mut(self.len..end).unwrap_or_default();
+        let (mut bit, mut taken) = (1 << (self.len & 63), 0);
+        for attribute in alike {
             let field = attribute.field;
-            let is_again = rest[passed..].get(..field.len()).is_some_and(|bytes| same(bytes, field));
-            if !is_again || field.is_empty() {
-                break;
+            match left.split_at_checked(field.len()) {
+                Some((bytes, after)) if !field.is_empty() && same(bytes, field) => left = after,
+                _ if left.first() != Some(&key) => break,
+                _ => {
+                    let Some((name, value, len)) = string_attribute(left) else { break };
+                    let Text::Plain(known) = attribute.key else { break };
+                    if attribute.id == NameId::NONE || len > max_bytes || !same(known.as_bytes(), name) {
+                        break;
+                    }
+                    tail.reach(left);
+                    let value = tail.text(value)?;
+                    attribute.value = Text::Plain(value);
+                    (attribute.field, left) = left.split_at(len);
+                    changes.values |= bit;
+                    changes.roles |= 1 << attribute.role as u32;
+                    silent = if value == "-" { silent | bit } else { silent & !bit };
+                }
             }
-            passed += field.len();
-            name_place = attribute.name_place;
-            self.len += 1;
+            name_place = Some(attribute.name_place);
+            taken += 1;
+            bit <<= 1;
         }
-        (passed, name_place)
-    }
-
-    /// Gives the next attribute another value, if it has this name in the record before; says whether it has.
-    #[inline]
-    pub(crate) fn change(&mut self, name: &[u8], value: &'a str, field: &'a [u8]) -> Option<u32> {
-        let place = self.len;
-        let attribute = self.attributes.get_mut(place).filter(|_| place < 64)?;
-        let Text::Plain(key) = attribute.key else { return None };
-        if attribute.id == NameId::NONE || !same(key.as_bytes(), name) {
-            return None;
-        }
-        attribute.value = Text::Plain(value);
-        attribute.field = field;
-        self.len += 1;
-        self.changes.values |= 1 << place;
-        self.changes.roles |= 1 << attribute.role as u32;
-        self.silent = self.silent & !(1 << place) | u64::from(value == "-") << place;
-        Some(attribute.name_place)
+        self.len += taken;
+        (self.changes, self.silent) = (changes, silent);
+        *rest = left;
+        Ok(name_place)
     }
 
     pub(crate) fn push(&mut self, key: Text<'a>, value: Text<'a>, role: Role) {

@@ -16,6 +16,7 @@ use crate::decode::{Batch, Payload, has_access_log_attributes};
 use crate::known_names::Names;
 use crate::messages::*;
 use crate::record::{Attribute, Kind, Record};
+use crate::tail::Tail;
 use crate::value::{self, Shape, Text};
 use crate::wire::{self, Fault, Reader, Room, known, string_attribute};
 
@@ -74,42 +75,6 @@ struct Walk<'a, 'b, 'd> {
     /// Of the last span.
     name: &'a str,
     records: usize,
-}
-
-/// The end of a span, from its first attribute, as text if it is text as a whole: one check for all values
-/// in it instead of one for each. It is if no field is longer than 127 bytes, because the keys of a span's
-/// fields are ASCII; but not those of the last field of all, the flags, which are left out.
-#[derive(Default)]
-struct Tail<'a> {
-    /// Whether it was tried for this span.
-    is_tried: bool,
-    text: &'a str,
-}
-
-impl<'a> Tail<'a> {
-    /// Tries the rest of a span, once for each.
-    #[inline]
-    fn reach(&mut self, rest: &'a [u8]) {
-        if self.is_tried {
-            return;
-        }
-        self.is_tried = true;
-        let rest = match rest {
-            [rest @ .., 0x85, 0x01, _, _, _, _] => rest,
-            rest => rest,
-        };
-        self.text = simdutf8::basic::from_utf8(rest).unwrap_or("");
-    }
-
-    /// A field's text.
-    #[inline]
-    fn text(&self, field: &'a [u8]) -> Result<&'a str, Fault> {
-        let from = field.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        match from.checked_add(field.len()).and_then(|to| self.text.get(from..to)) {
-            Some(text) => Ok(text),
-            None => wire::text(field),
-        }
-    }
 }
 
 /// The context in a group's first field, if it is there.
@@ -281,7 +246,7 @@ impl<'a> Walk<'a, '_, '_> {
         const KNOWN: u32 = known(&[1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]);
         self.record.begin(Kind::Log);
         // Its ids come after its attributes, and are not text.
-        self.tail = Tail { is_tried: true, text: "" };
+        self.tail = Tail::NONE;
         self.names.begin();
         let (mut severity, mut severity_text, mut event_name, mut dropped) = (0, "", "", 0);
         // The attributes come after the body in every encoder; to be read in one pass whatever the order,
@@ -338,26 +303,21 @@ impl<'a> Walk<'a, '_, '_> {
     #[inline]
     fn string_attributes(&mut self, reader: &mut Reader<'a>, field: u32) -> Result<(), Fault> {
         let Walk { batch, record, names, tail, .. } = self;
-        let max = batch.limits.max_attributes_per_record;
-        while reader.rest().first() == Some(&(field as u8)) && record.len() < max {
-            let (passed, name_place) = record.again(reader.rest(), max);
-            if passed > 0 {
-                names.go_on(name_place);
-                reader.pass(passed);
+        let (max, max_bytes) = (batch.limits.max_attributes_per_record, batch.limits.max_value_bytes);
+        let (key, mut rest) = (field as u8, reader.rest());
+        while rest.first() == Some(&key) && record.len() < max {
+            if let Some(place) = record.take_alike(&mut rest, key, (max, max_bytes), tail)? {
+                names.go_on(place);
                 continue;
             }
-            let rest = reader.rest();
-            let Some((name, text, len)) = string_attribute(rest) else { break };
-            if len > batch.limits.max_value_bytes {
+            let Some((name, value, len)) = string_attribute(rest) else { break };
+            if len > max_bytes {
                 break;
             }
             tail.reach(rest);
-            let (text, field) = (tail.text(text)?, &rest[..len]);
-            reader.pass(len);
-            if let Some(name_place) = record.change(name, text, field) {
-                names.go_on(name_place);
-                continue;
-            }
+            let text = tail.text(value)?;
+            let (field, after) = rest.split_at(len);
+            rest = after;
             let name = *names.find(name, batch.names())?;
             record.put(Attribute {
                 key: Text::Plain(name.text),
@@ -368,6 +328,7 @@ impl<'a> Walk<'a, '_, '_> {
                 field,
             });
         }
+        reader.go_on(rest);
         Ok(())
     }
 

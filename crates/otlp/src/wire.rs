@@ -63,10 +63,10 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// Passes over `len` bytes, which must be left.
+    /// Goes on with `rest`, the end of what was left.
     #[inline]
-    pub(crate) fn pass(&mut self, len: usize) {
-        self.rest = &self.rest[len..];
+    pub(crate) fn go_on(&mut self, rest: &'a [u8]) {
+        self.rest = rest;
     }
 
     /// The next field's key, which is its number times eight plus its wire type; `None` at the end.
