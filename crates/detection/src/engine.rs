@@ -17,7 +17,7 @@ use crate::features::{N, features};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
 use crate::intake::{Frame, Row};
 use crate::lifecycle::{Open, Subject};
-use crate::pair_state::{PairState, PairSummary};
+use crate::pair_state::{PairState, PairSummary, Pending};
 use crate::{EngineStats, Model, Settings};
 
 /// Feature rows kept until somebody takes them; further ones are dropped and counted.
@@ -47,8 +47,20 @@ pub(crate) struct Engine {
     free: Vec<u32>,
     /// Pairs with calls in a base window, by its start.
     filled: BTreeMap<i64, Vec<(Pair, u32)>>,
+    /// Base windows that have been gathered and not yet closed; none between two boundaries.
+    pub(crate) closing: Vec<Closing>,
     features: Vec<FeatureRow>,
     pub(crate) stats: EngineStats,
+}
+
+/// A base window that is being closed.
+pub(crate) struct Closing {
+    pub(crate) pair: Pair,
+    place: u32,
+    window: Pending,
+    pub(crate) errors: u64,
+    /// Of these, what an update of a called service explains.
+    pub(crate) excused: u64,
 }
 
 /// What closing a boundary gives.
@@ -95,6 +107,7 @@ impl Engine {
             slots: Vec::new(),
             free: Vec::new(),
             filled: BTreeMap::new(),
+            closing: Vec::new(),
             features: Vec::new(),
             stats: EngineStats::default(),
         }
@@ -224,15 +237,13 @@ impl Engine {
         self.order.is_empty() && self.overflow == Overflow::default()
     }
 
-    /// Closes the windows that end at a boundary. Boundaries come in order, and none is left out unless the
+    /// Closes the windows that end at a boundary and have been gathered. Boundaries come in order, and none is left out unless the
     /// engine is idle.
     pub(crate) fn close(&mut self, boundary: i64, tails: &[f64; LEVELS], out: &mut Output) {
         self.boundary = boundary + self.grid.base();
         self.tails = *tails;
-        let mut filled = self.filled.remove(&(boundary - self.grid.base())).unwrap_or_default();
-        filled.sort();
-        for (pair, place) in filled {
-            self.close_base(&pair, place, boundary, out);
+        for closing in std::mem::take(&mut self.closing) {
+            self.close_base(&closing, boundary, out);
         }
         let levels = [MINUTES, TENS, HOURS].map(|level| self.grid.ends(level, boundary));
         if levels.contains(&true) {
@@ -244,24 +255,39 @@ impl Engine {
         }
     }
 
-    fn close_base(&mut self, pair: &Pair, place: u32, boundary: i64, out: &mut Output) {
-        let Some(mut state) = self.slots[place as usize].take() else { return };
+    /// Takes out the base windows that end at a boundary, so that what they say of each other is known before any
+    /// is judged. [`Engine::close`] follows.
+    pub(crate) fn gather(&mut self, boundary: i64) {
         let start = boundary - self.grid.base();
-        if let Ok(at) = state.pending.binary_search_by_key(&start, |p| p.start) {
+        let mut filled = self.filled.remove(&start).unwrap_or_default();
+        filled.sort();
+        for (pair, place) in filled {
+            let Some(state) = self.slots[place as usize].as_mut() else { continue };
+            let Ok(at) = state.pending.binary_search_by_key(&start, |p| p.start) else { continue };
             let window = state.pending.remove(at);
-            self.stats.windows_closed += 1;
-            state.exemplars.absorb(&window.exemplars);
             state.rollout.see(&window.counts.instances, start);
-            out.contacts.extend(Contact::of(pair, &state, &window));
-            if self.reports(boundary) {
-                self.judge(pair, &mut state, &window.counts, BASE, boundary, &mut out.findings);
-            } else {
-                state.adopted = true;
-            }
-            tally(&mut state, &window.counts, BASE);
-            state.absorb(&window);
+            let errors = state.reported(&window.counts).map_or(0, |c| c.errors);
+            let excused = if state.rollout.covers(start) { errors } else { 0 };
+            self.closing.push(Closing { pair, place, window, errors, excused });
         }
-        self.slots[place as usize] = Some(state);
+    }
+
+    fn close_base(&mut self, closing: &Closing, boundary: i64, out: &mut Output) {
+        let Closing { pair, place, window, excused, .. } = closing;
+        let Some(mut state) = self.slots[*place as usize].take() else { return };
+        self.stats.windows_closed += 1;
+        state.excused.iter_mut().for_each(|n| *n += excused);
+        state.exemplars.absorb(&window.exemplars);
+        out.contacts.extend(Contact::of(pair, &state, window));
+        if self.reports(boundary) {
+            self.judge(pair, &mut state, &window.counts, BASE, boundary, &mut out.findings);
+        } else {
+            state.adopted = true;
+        }
+        state.excused[BASE] = 0;
+        tally(&mut state, &window.counts, BASE);
+        state.absorb(window);
+        self.slots[*place as usize] = Some(state);
     }
 
     fn close_spans(&mut self, pair: &Pair, place: u32, boundary: i64, levels: [bool; 3], out: &mut Output) {

@@ -5,6 +5,7 @@
 //! are judged and findings are joined to incidents. So partitioning changes no finding, and nothing is held back
 //! but calls in windows that are not over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing_telemetry::{Calls, EventTime, Finding, Partition, Position};
@@ -14,6 +15,9 @@ use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, micros};
 use crate::incidents::Incidents;
 use crate::sources::{Moment, Sources};
 use crate::{EngineStats, Model, PairSummary, Settings};
+
+/// Calls in a chain that errors of an update are followed through.
+const MAX_HOPS: usize = 8;
 
 /// The engines of all partitions, and the judgement over all of them.
 pub struct Mesh {
@@ -149,6 +153,8 @@ impl Mesh {
     pub(crate) fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
         let tails = self.tails();
         let mut output = Output::default();
+        self.engines.iter_mut().for_each(|engine| engine.gather(boundary));
+        self.excuse_callers();
         for engine in &mut self.engines {
             engine.close(boundary, &tails, &mut output);
         }
@@ -176,6 +182,31 @@ impl Mesh {
         for mut finding in findings {
             self.incidents.join(&mut finding);
             out.push(finding);
+        }
+    }
+
+    /// Excuses the errors that callers only passed on: of the calls to a service, as many as its own calls had
+    /// excused in the same window. Goes up the call graph until nothing changes.
+    fn excuse_callers(&mut self) {
+        for _ in 0..MAX_HOPS {
+            let closing = || self.engines.iter().flat_map(|engine| &engine.closing);
+            let mut excused = BTreeMap::<(Arc<str>, Arc<str>), u64>::new();
+            for c in closing().filter(|c| c.excused > 0) {
+                *excused.entry((c.pair.cluster.clone(), c.pair.source.clone())).or_default() += c.excused;
+            }
+            if excused.is_empty() {
+                return;
+            }
+            let mut changed = false;
+            for c in self.engines.iter_mut().flat_map(|engine| &mut engine.closing).filter(|c| c.errors > 0) {
+                let below = excused.get(&(c.pair.cluster.clone(), c.pair.destination.clone()));
+                let explained = below.map_or(0, |n| c.errors.min(*n));
+                changed |= explained > c.excused;
+                c.excused = c.excused.max(explained);
+            }
+            if !changed {
+                return;
+            }
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) struct PairState {
     pub(crate) growing: [Drift; 2],
     pub(crate) errors: Errors,
     pub(crate) rollout: Rollout,
-    /// Errors in the windows of the longer levels that an update of the called service excuses.
+    /// Errors in the current windows that an update of the called service, or of one that it calls, explains.
     pub(crate) excused: [u64; LEVELS],
     pub(crate) auth: Failures,
     pub(crate) policy: Failures,
@@ -216,10 +216,6 @@ impl PairState {
 
     /// Adds a closed base window to the longer ones.
     pub(crate) fn absorb(&mut self, window: &Pending) {
-        if self.rollout.covers(window.start) {
-            let errors = self.reported(&window.counts).map_or(0, |c| c.errors);
-            self.excused.iter_mut().for_each(|n| *n += errors);
-        }
         self.last_seen = window.start;
         self.spans.iter_mut().for_each(|span| span.add(&window.counts));
         self.exemplars.absorb(&window.exemplars);

@@ -7,7 +7,6 @@ use crate::baseline::Spread;
 use crate::claim::{Claim, number};
 use crate::counts::SignalCounts;
 use crate::exemplars::Class;
-use crate::grid::BASE;
 use crate::lifecycle::by_count;
 use crate::pair_state::PairState;
 use crate::tails::negative_binomial_upper;
@@ -28,11 +27,7 @@ const MIN_SHARE: f64 = 0.02;
 pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let state = case.state;
     let seen = state.reported(case.counts)?;
-    let excused = match case.level {
-        BASE if state.rollout.covers(case.start()) => seen.errors,
-        BASE => 0,
-        level => state.excused[level],
-    };
+    let excused = state.excused[case.level];
     let (errors, calls) = (seen.errors.saturating_sub(excused), seen.calls as f64);
     let expected = state.errors.share() * calls;
     let share = errors as f64 / calls.max(1.0);

@@ -134,6 +134,23 @@ fn errors_of_an_update_are_its_own_until_they_last() {
 }
 
 #[test]
+fn errors_that_a_caller_passes_on_from_an_update_are_not_its_own() {
+    let noon = MONDAY + 8 * DAY + 12 * HOUR;
+    let fails = |at: i64| (10 * MINUTE..24 * MINUTE).contains(&(at - noon));
+    let mut shots = steady(MONDAY, noon + 8 * HOUR, 60, "shop/cart", "data/orders");
+    shots.iter_mut().filter(|s| s.at >= noon + 10 * MINUTE).for_each(|s| s.pod = "orders-2");
+    shots.extend(steady(MONDAY, noon + 8 * HOUR, 60, "shop/web", "shop/cart"));
+    shots.extend(steady(MONDAY, noon + 8 * HOUR, 60, "edge/gateway", "shop/web"));
+    shots.iter_mut().filter(|s| fails(s.at)).for_each(|s| s.outcome = Outcome::ServerError);
+    shots.sort_by_key(|s| s.received_at);
+    for partitions in [1, 3] {
+        let mut mesh = Mesh::new(&settings(), partitions);
+        mesh.feed(&shots, 500);
+        assert_eq!(mesh.sorted(noon + 8 * HOUR), []);
+    }
+}
+
+#[test]
 fn refusals_have_their_own_kinds() {
     let auth = scene(|s| {
         s.into_iter().map(|s| Shot { authn: Some("expired"), outcome: Outcome::ClientError, ..s }).collect()
