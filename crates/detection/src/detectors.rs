@@ -9,6 +9,7 @@ pub(crate) mod identity;
 pub(crate) mod latency;
 mod latency_drift;
 pub(crate) mod novelty;
+mod off_hours;
 mod policy;
 mod profile;
 pub(crate) mod refusals;
@@ -20,11 +21,12 @@ use std::sync::Arc;
 
 use lapwing_telemetry::{FindingKind, Pair};
 
-use crate::Model;
 use crate::claim::Claim;
 use crate::counts::Counts;
 use crate::grid::{Grid, LEVELS, MINUTE, MINUTES};
 use crate::pair_state::{PairState, Unusual};
+use crate::sensitivity::factor;
+use crate::{Model, Sensitivity};
 
 /// Every detector.
 pub(crate) struct Detectors {
@@ -43,6 +45,7 @@ pub(crate) struct Case<'a> {
     pub(crate) watched_hours: f64,
     /// Probabilities below which a window is unusual, by level.
     pub(crate) tails: &'a [f64; LEVELS],
+    pub(crate) sensitivity: &'a [Sensitivity],
 }
 
 impl Case<'_> {
@@ -58,8 +61,14 @@ impl Case<'_> {
         self.grid.hours(self.level)
     }
 
-    pub(crate) fn tail(&self) -> f64 {
-        self.tails[self.level]
+    /// The probability below which this window is unusual in a test of that kind.
+    pub(crate) fn tail(&self, kind: FindingKind) -> f64 {
+        self.tail_at(self.level, kind)
+    }
+
+    /// The same for windows of another level.
+    pub(crate) fn tail_at(&self, level: usize, kind: FindingKind) -> f64 {
+        self.tails[level] * factor(self.sensitivity, kind, &self.pair.source, &self.pair.destination)
     }
 
     /// How long a condition seen in this window stays open unconfirmed: half an hour, or until the next window
@@ -83,7 +92,11 @@ impl Detectors {
             return;
         }
         claims.extend(novelty::judge(case));
-        claims.extend(volume::judge(case));
+        let volume = volume::judge(case);
+        if volume.is_none() {
+            claims.extend(off_hours::judge(case));
+        }
+        claims.extend(volume);
         let shift = latency::judge(case);
         // A shift at once is no drift.
         if shift.is_none() && (!case.state.unusual.latency || case.state.unusual.drifting) {
@@ -96,13 +109,17 @@ impl Detectors {
         claims.extend(policy::judge(case));
         claims.extend(tls::judge(case));
         claims.extend(self.profile.as_ref().and_then(|profile| profile.judge(case)));
+        // Tests that know no probability are on or off.
+        claims.retain(|claim| case.tail(claim.kind) > 0.0);
     }
 }
 
 /// Marks what a claim finds unusual, so that the hour is not learned.
 pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
     match kind {
-        FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence => unusual.volume = true,
+        FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence | FindingKind::OffHours => {
+            unusual.volume = true;
+        }
         FindingKind::LatencyShift => (unusual.latency, unusual.drifting) = (true, false),
         FindingKind::LatencyDrift => (unusual.latency, unusual.drifting) = (true, true),
         FindingKind::Exfiltration => unusual.sizes = true,
@@ -168,6 +185,7 @@ pub(crate) mod tests {
             end,
             watched_hours: 240.0,
             tails: &tails,
+            sensitivity: &[],
         })
     }
 

@@ -342,6 +342,7 @@ impl Engine {
             end,
             watched_hours: (end - began_at) as f64 / HOUR as f64,
             tails: &self.tails,
+            sensitivity: &self.settings.sensitivity,
         };
         self.detectors.judge(&case, &mut claims);
         let PairState { open, exemplars, names, unusual, .. } = state;

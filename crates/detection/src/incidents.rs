@@ -69,6 +69,7 @@ fn cause(kind: FindingKind) -> Cause {
         | FindingKind::NewIdentity
         | FindingKind::Scan
         | FindingKind::Exfiltration
+        | FindingKind::OffHours
         | FindingKind::AuthFailures
         | FindingKind::PolicyDenials
         | FindingKind::TlsFailures

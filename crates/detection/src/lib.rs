@@ -31,6 +31,7 @@ pub mod model;
 #[cfg(test)]
 mod null;
 mod pair_state;
+mod sensitivity;
 pub mod settings;
 mod sources;
 pub mod state;
@@ -42,6 +43,7 @@ pub use features::{FEATURE_VERSION, FEATURES};
 pub use mesh::Mesh;
 pub use model::{Model, ModelError};
 pub use pair_state::PairSummary;
+pub use sensitivity::Sensitivity;
 pub use settings::Settings;
 pub use state::StateError;
 pub use stats::EngineStats;

@@ -165,6 +165,7 @@ impl Mesh {
             reports: boundary > learning_ends,
             watched_hours: (boundary - self.began_at.unwrap_or(boundary)) as f64 / HOUR as f64,
             tail: tails[HOURS],
+            sensitivity: &self.settings.sensitivity,
             made_by: &self.made_by,
         };
         let contacts = std::mem::take(&mut output.contacts);

@@ -22,6 +22,8 @@ pub struct Settings {
     /// The budget: false findings a day that are acceptable over the whole mesh. It is divided among all tests
     /// of a day, and so gives the tail probability below which a window is called unusual.
     pub budget: f64,
+    /// What single detectors and pairs get of the budget.
+    pub sensitivity: Vec<crate::Sensitivity>,
     /// Whether to keep the features of closed windows for [`crate::Engine::take_features`].
     pub collect_features: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Settings {
             max_operations_per_pair: 32,
             utc_offset: 0,
             budget: 0.33,
+            sensitivity: Vec::new(),
             collect_features: false,
         }
     }

@@ -12,7 +12,8 @@ use crate::contact::Contact;
 use crate::engine::{Output, publish};
 use crate::grid::{DAY, Grid, HOUR, HOURS, MINUTE, MINUTES};
 use crate::lifecycle::{Open, Subject};
-use crate::{EngineStats, detectors};
+use crate::sensitivity::factor;
+use crate::{EngineStats, Sensitivity, detectors};
 
 /// Destinations remembered per source; further ones take the place of the oldest.
 const MAX_PROBES: usize = 64;
@@ -76,6 +77,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) watched_hours: f64,
     /// The probability below which one of a source's hourly tests is unusual.
     pub(crate) tail: f64,
+    pub(crate) sensitivity: &'a [Sensitivity],
     pub(crate) made_by: &'a str,
 }
 
@@ -131,6 +133,12 @@ impl Sources {
             self.identities.insert(at, *identity);
             self.newest_identity_at = contact.start;
             if now.reports
+                && factor(
+                    now.sensitivity,
+                    FindingKind::NewIdentity,
+                    &contact.pair.source,
+                    &contact.pair.destination,
+                ) > 0.0
                 && let Some(claim) = detectors::identity::judge(contact, now, known, quiet_hours)
             {
                 // A life of its own: the source is as new as its identity, so nothing is open there yet.
@@ -190,7 +198,8 @@ impl SourceState {
     }
 
     fn judge(&mut self, pair: &Pair, now: &Moment<'_>, stats: &mut EngineStats, out: &mut Output) {
-        let Some(claim) = detectors::scan::judge(self, &pair.source, now) else { return };
+        let factor = factor(now.sensitivity, FindingKind::Scan, &pair.source, "*");
+        let Some(claim) = detectors::scan::judge(self, &pair.source, now, now.tail * factor) else { return };
         self.unusual = true;
         self.reported_until = claim.end;
         let about = Pair { destination: "*".into(), ..pair.clone() };

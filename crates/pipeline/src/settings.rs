@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_detection::Model;
+use lapwing_detection::{Model, Sensitivity};
 use lapwing_otlp::door::{DoorSettings, TlsSettings};
 use lapwing_otlp::{DecodeSettings, Inventory};
 use lapwing_redaction::{Redactor, Rules};
 use lapwing_storage::retention::RetentionPolicy;
 use lapwing_storage::{ArchiveSettings, JournalSettings};
+use lapwing_telemetry::FindingKind;
 
 use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry};
 use crate::rules::RuleSources;
@@ -273,7 +274,7 @@ impl Builder<'_> {
         }
     }
 
-    fn detection(&self) -> lapwing_detection::Settings {
+    fn detection(&mut self) -> lapwing_detection::Settings {
         let detectors = &self.file.detectors;
         lapwing_detection::Settings {
             window: detectors.window.0,
@@ -282,8 +283,38 @@ impl Builder<'_> {
             max_pairs: detectors.max_pairs as usize,
             utc_offset: detectors.utc_offset_minutes * 60,
             budget: detectors.budget,
+            sensitivity: self.sensitivity(),
             ..lapwing_detection::Settings::default()
         }
+    }
+
+    fn sensitivity(&mut self) -> Vec<Sensitivity> {
+        let mut rules = Vec::new();
+        for (i, rule) in self.file.detectors.sensitivity.iter().enumerate() {
+            let kinds: Vec<FindingKind> = rule.kinds.iter().filter_map(|k| FindingKind::parse(k)).collect();
+            if kinds.len() < rule.kinds.len() {
+                let known: Vec<&str> = FindingKind::ALL.iter().map(|kind| kind.as_str()).collect();
+                self.problem(
+                    &format!("detectors.sensitivity[{i}].kinds"),
+                    "there is no such kind of finding".into(),
+                    &format!("choose of {}", known.join(", ")),
+                );
+            }
+            if !(0.0..=1e6).contains(&rule.factor) {
+                self.problem(
+                    &format!("detectors.sensitivity[{i}].factor"),
+                    "the value is out of range".into(),
+                    "choose 0 to 1000000; 1 changes nothing",
+                );
+            }
+            rules.push(Sensitivity {
+                source: rule.source.clone(),
+                destination: rule.destination.clone(),
+                kinds,
+                factor: rule.factor,
+            });
+        }
+        rules
     }
 
     fn model(&mut self, path: &Path) -> Option<Arc<Model>> {
@@ -318,6 +349,11 @@ impl Builder<'_> {
                 !(1..=19).contains(&file.archive.compression_level),
                 "archive.compression_level",
                 "choose 1 to 19",
+            ),
+            (
+                !(file.detectors.budget > 0.0 && file.detectors.budget <= 1_000.0),
+                "detectors.budget",
+                "choose more than 0, at most 1000 false findings a day",
             ),
             (
                 file.detectors.utc_offset_minutes.abs() > 14 * 60,

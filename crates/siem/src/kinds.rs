@@ -44,26 +44,26 @@ const REMOTE_SERVICES: Attack =
     Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
 const DISCOVERY: Attack =
     Attack { technique: ("T1046", "Network Service Discovery"), tactic: ("TA0007", "Discovery") };
-const EXFILTRATION: Attack =
-    Attack { technique: ("T1030", "Data Transfer Size Limits"), tactic: ("TA0010", "Exfiltration") };
 const BRUTE_FORCE: Attack =
     Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
 
 /// The techniques that a finding's evidence shows; none for most kinds.
 ///
 /// A technique says what an adversary does, so it is claimed only where the calls show the behaviour
-/// itself: a first-ever pair that crosses a namespace is a new use of a remote service, and a burst of
-/// refused tokens from one source at one service is guessing. A flood, a slow service or a broken
-/// certificate has too many harmless causes to carry an accusation.
+/// itself: a first-ever pair that crosses a namespace is a new use of a remote service, a burst of
+/// refused tokens from one source at one service is guessing, and one source at many services it has no business with
+/// is discovery. A flood, a large transfer, a slow service or a
+/// broken certificate has too many harmless causes to carry an accusation.
 pub fn attacks(finding: &Finding) -> &'static [Attack] {
     match finding.kind {
         FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
         FindingKind::AuthFailures => &[BRUTE_FORCE],
         FindingKind::Scan => &[DISCOVERY],
-        FindingKind::Exfiltration => &[EXFILTRATION],
         FindingKind::NewPair
         | FindingKind::NewIdentity
         | FindingKind::VolumeSpike
+        | FindingKind::OffHours
+        | FindingKind::Exfiltration
         | FindingKind::VolumeDrop
         | FindingKind::Silence
         | FindingKind::LatencyShift
@@ -150,6 +150,16 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "NORMAL_VOLUME",
             first_steps: "Check that the source still runs, that its proxy still exports telemetry, and \
                           that nobody has cut the pair on purpose.",
+        },
+        FindingKind::OffHours => KindFacts {
+            title: "Activity out of hours",
+            analytic: BEHAVIORAL,
+            parameter: "call_time",
+            analysis: "Time-based Analysis",
+            pattern: "RARE",
+            usual: "FREQUENT",
+            first_steps: "Ask who or what runs the source at this hour: a job that was moved, or somebody \
+                          who should not be there. Read what the calls asked for.",
         },
         FindingKind::LatencyShift => KindFacts {
             title: "Latency shift",

@@ -97,6 +97,8 @@ words! {
         VolumeDrop = "volume_drop",
         /// No calls at all where there ought to be many.
         Silence = "silence",
+        /// Calls at hours of the week at which the pair makes none.
+        OffHours = "off_hours",
         /// Calls take longer than they did.
         LatencyShift = "latency_shift",
         /// Calls become slower a little at a time, over hours.

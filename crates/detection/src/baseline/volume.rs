@@ -104,6 +104,19 @@ impl Volume {
         (shape / (f64::from(self.hours[slot]) + 1.0 / prior.max(0.02)), 1.0 / shape)
     }
 
+    /// Calls in the hours watched at the time of day and kind of day of `at`, an hour early or late included, and how
+    /// many hours that were.
+    pub(crate) fn around(&self, grid: &Grid, at: i64) -> (f64, f64) {
+        let slots = [-1, 0, 1].map(|h| grid.slot(at + h * crate::grid::HOUR));
+        let sum = |of: &[f32]| slots.iter().map(|slot| f64::from(of[*slot])).sum();
+        (sum(&self.calls), sum(&self.hours))
+    }
+
+    /// Calls an hour over all hours.
+    pub(crate) fn overall(&self) -> f64 {
+        f64::from(self.total_calls) / f64::from(self.total_hours).max(1.0)
+    }
+
     fn growth(&self) -> f64 {
         let (o, e) = (f64::from(self.recent_observed), f64::from(self.recent_expected));
         ((o + GROWTH_DOUBT) / (e + GROWTH_DOUBT)).clamp(0.05, 20.0)

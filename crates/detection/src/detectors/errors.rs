@@ -41,7 +41,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let inflation = Spread::of(&state.errors.spread, case.level);
     let n = (errors as f64 / inflation).floor().max(1.0) as u64;
     let p = negative_binomial_upper(n, expected / inflation, state.errors.shape());
-    if p >= case.tail() {
+    if p >= case.tail(FindingKind::ErrorShift) {
         return None;
     }
     let usual = 100.0 * state.errors.share();

@@ -49,7 +49,8 @@ fn at_once(case: &Case<'_>, past: &Distribution, now: &Histogram, way: usize) ->
     let many = binomial_upper(large as f64 / inflation, n as f64 / inflation, boundary.share);
     let p = if large >= MIN_LARGE { many.min(huge(past, now)) } else { huge(past, now) };
     // Two ways, and for each many, huge and slowly.
-    (p < case.tail() / 6.0).then(|| claim(case, now, excess, large, p, case.start(), way))
+    (p < case.tail(FindingKind::Exfiltration) / 6.0)
+        .then(|| claim(case, now, excess, large, p, case.start(), way))
 }
 
 /// The probability of calls larger than all of the past: those above the largest ever are as rare as the history
@@ -77,7 +78,7 @@ fn slowly(case: &Case<'_>, past: &Distribution, now: &Histogram, way: usize) -> 
     let p = libm::exp(-f64::from(drift.evidence));
     let large = u64::from(drift.above);
     // An hour without more of it is no sign that it goes on.
-    (large >= MIN_LARGE && drift.has_grown(before) && p < case.tail() / 6.0)
+    (large >= MIN_LARGE && drift.has_grown(before) && p < case.tail(FindingKind::Exfiltration) / 6.0)
         .then(|| claim(case, &drift.seen, excess, large, p, drift.since, way))
 }
 

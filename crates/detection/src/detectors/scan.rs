@@ -24,7 +24,7 @@ const KNOWN: i64 = DAY;
 /// the idea of threshold random walk scan detection (Jung, Paxson et al., IEEE S&P 2004): what is improbable is
 /// their number. Denials by services that the source usually calls count only beside at least one stranger, or a
 /// policy rolled out wrongly would look like a scan.
-pub(crate) fn judge(state: &SourceState, source: &str, now: &Moment<'_>) -> Option<Claim> {
+pub(crate) fn judge(state: &SourceState, source: &str, now: &Moment<'_>, tail: f64) -> Option<Claim> {
     let known = now.end - state.first_seen >= KNOWN;
     let counts = |p: &&Probe| p.denied || (known && p.strange);
     HORIZONS.into_iter().find_map(|horizon| {
@@ -36,7 +36,7 @@ pub(crate) fn judge(state: &SourceState, source: &str, now: &Moment<'_>) -> Opti
             return None;
         }
         let p = negative_binomial_upper(n, expected, state.usual.shape());
-        (p < now.tail / HORIZONS.len() as f64).then(|| claim(source, &within, expected, horizon, p, now))
+        (p < tail / HORIZONS.len() as f64).then(|| claim(source, &within, expected, horizon, p, now))
     })
 }
 
@@ -93,8 +93,16 @@ mod tests {
         for (i, (minute, strange, denied)) in probes.iter().enumerate() {
             state.probes.push(Probe::new(&format!("d/{i}"), end - minute * MINUTE, *strange, *denied));
         }
-        let now = Moment { grid: &grid, end, reports: true, watched_hours: 240.0, tail: 1e-5, made_by: "" };
-        judge(&state, "ops/job", &now)
+        let now = Moment {
+            grid: &grid,
+            end,
+            reports: true,
+            watched_hours: 240.0,
+            tail: 1e-5,
+            sensitivity: &[],
+            made_by: "",
+        };
+        judge(&state, "ops/job", &now, now.tail)
     }
 
     #[test]

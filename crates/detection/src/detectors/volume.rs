@@ -41,7 +41,7 @@ fn spike(case: &Case<'_>, calls: u64) -> Option<Claim> {
     }
     let p = negative_binomial_upper(calls, usual, volume.size(case.level, volume.now.high_doubt));
     let p = Calibration::of(&volume.more, case.level).correct(p);
-    if p >= case.tail() {
+    if p >= case.tail(FindingKind::VolumeSpike) {
         return None;
     }
     let most = volume.usual_most(case.grid, case.level);
@@ -67,7 +67,7 @@ fn drop(case: &Case<'_>, calls: u64) -> Option<Claim> {
     }
     let p = negative_binomial_lower(calls, usual, volume.size(case.level, volume.now.low_doubt));
     let p = Calibration::of(&volume.fewer, case.level).correct(p);
-    if p >= case.tail() {
+    if p >= case.tail(FindingKind::VolumeDrop) {
         return None;
     }
     let least = volume.usual_least(case.hours());
@@ -106,7 +106,7 @@ pub(crate) fn silence(case: &Case<'_>) -> Option<Claim> {
     let (rate, minute) = (gap.missing / length as f64, case.grid.lengths[MINUTES] as f64);
     let none = libm::exp(-rate * minute);
     let gaps = (case.grid.per_day(MINUTES) * (1.0 - none)).max(1.0);
-    if p >= case.tails[HOURS] * case.grid.per_day(HOURS) / gaps {
+    if p >= case.tail_at(HOURS, FindingKind::Silence) * case.grid.per_day(HOURS) / gaps {
         return None;
     }
     let what = format!("for {} min, where {} should have come", length / MINUTE, number(gap.missing));

@@ -206,6 +206,8 @@ mirror! {
         /// The budget: false findings a day that are acceptable over the whole mesh. Every detector's threshold
         /// follows from it, the number of pairs and the number of tests a day.
         budget: f64 = 0.33,
+        /// More or less of the budget for some kinds of findings about some pairs; the last rule that matches counts.
+        sensitivity: Vec<SensitivityRule> = Vec::new(),
         /// Time zone of the daily and weekly rhythm, an offset from UTC in minutes.
         utc_offset_minutes: i32 = 0,
         /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
@@ -213,6 +215,27 @@ mirror! {
         /// Time between two saves of the learned state.
         save_interval: Span = Span::seconds(30),
     }
+}
+
+/// How sensitive detection is to some kinds of findings about some pairs.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SensitivityRule {
+    /// Calling services: a name `namespace/service`, or a pattern with one `*`.
+    #[serde(default = "anything")]
+    pub source: String,
+    /// Called services, in the same way; `*` for findings about a source alone.
+    #[serde(default = "anything")]
+    pub destination: String,
+    /// Kinds of findings, for example `latency_shift`; all if empty.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// How much more of the budget: 1 is as usual, 0.01 a hundredth, 0 turns them off.
+    pub factor: f64,
+}
+
+fn anything() -> String {
+    "*".into()
 }
 
 mirror! {
