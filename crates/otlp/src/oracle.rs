@@ -358,7 +358,7 @@ fn check_changes(kind: Option<i32>, attributes: &[(&str, &str)]) -> Result<(), T
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 192 } else { 512 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 1_024 }))]
 
     #[test]
     fn a_record_says_the_same_alone_and_after_one_that_is_almost_alike(

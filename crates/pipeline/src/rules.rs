@@ -177,7 +177,7 @@ fn key(source: &config::PseudonymKeySource) -> Result<PseudonymKey, (&'static st
     })?;
     let key = PseudonymKey::new(&source.id, &bytes).map_err(|problem| {
         let field = if problem == lapwing_redaction::KeyProblem::Id { "id" } else { "file" };
-        (field, problem.to_string(), "see docs/adr/0005-policies-and-pseudonym-keys.md")
+        (field, problem.to_string(), "see docs/adr/0006-policies-and-pseudonym-keys.md")
     })?;
     Ok(key.valid(from, until))
 }
