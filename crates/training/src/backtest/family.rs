@@ -198,11 +198,16 @@ mod tests {
             FindingKind::ALL.iter().map(|kind| (kind.as_str(), Named::read(kind.as_str()))).collect();
         let expected = [
             ("new_pair", Named::One(Family::New)),
+            ("new_identity", Named::One(Family::Tls)),
+            ("scan", Named::One(Family::Scan)),
             ("volume_spike", Named::One(Family::Spike)),
             ("volume_drop", Named::One(Family::Drop)),
             ("silence", Named::One(Family::Drop)),
+            ("off_hours", Named::One(Family::Time)),
             ("latency_shift", Named::One(Family::Latency)),
+            ("latency_drift", Named::One(Family::Latency)),
             ("error_shift", Named::One(Family::Error)),
+            ("exfiltration", Named::One(Family::Bytes)),
             ("auth_failures", Named::One(Family::Auth)),
             ("policy_denials", Named::One(Family::Policy)),
             ("tls_failures", Named::One(Family::Tls)),
