@@ -128,6 +128,8 @@ pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
         FindingKind::PolicyDenials => unusual.policy = true,
         FindingKind::TlsFailures | FindingKind::NewIdentity => unusual.tls = true,
         FindingKind::NewPair | FindingKind::Scan | FindingKind::Profile | FindingKind::Cardinality => {}
+        // Made beside the engines: canaries are not judged.
+        FindingKind::RedactionLeak => {}
     }
 }
 

@@ -74,7 +74,7 @@ fn cause(kind: FindingKind) -> Cause {
         | FindingKind::PolicyDenials
         | FindingKind::TlsFailures
         | FindingKind::Profile => Cause::Reach,
-        FindingKind::Cardinality => Cause::Alone,
+        FindingKind::Cardinality | FindingKind::RedactionLeak => Cause::Alone,
     }
 }
 

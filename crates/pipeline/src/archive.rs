@@ -9,6 +9,7 @@ use lapwing_telemetry::{Clock, LogEvent, LogReader, Position};
 use tokio::time::{Instant, sleep};
 
 use crate::StageError;
+use crate::canary::Tap;
 use crate::health::{ArchiveSnapshot, Beat};
 
 /// When files are closed and when hours are deleted.
@@ -38,7 +39,9 @@ pub async fn archive(
     plan: ArchivePlan,
     clock: Clock,
     beat: Beat<ArchiveSnapshot>,
+    canaries: Option<Tap>,
 ) -> Result<(), StageError> {
+    let mut has_canaries = false;
     let resume_after = files.resume_after();
     let mut snapshot = ArchiveSnapshot::default();
     let mut unclosed: Option<Position> = None;
@@ -54,6 +57,7 @@ pub async fn archive(
             if unclosed.is_none() {
                 opened_at = Instant::now();
             }
+            has_canaries |= canaries.is_some() && calls.has_canaries();
             patiently(&mut files, &mut snapshot, &beat, |files| files.append(position, &calls)).await?;
             unclosed = Some(position);
             waiting += calls.len();
@@ -65,6 +69,9 @@ pub async fn archive(
             log.commit(&[position]).await.map_err(|e| StageError::new("archive", &e))?;
             unclosed = None;
             waiting = 0;
+            if let Some(tap) = canaries.as_ref().filter(|_| std::mem::take(&mut has_canaries)) {
+                tap.archived(closed.iter().map(|file| file.path.clone()).collect());
+            }
             for file in &closed {
                 snapshot.rows += file.rows;
                 snapshot.bytes += file.bytes;

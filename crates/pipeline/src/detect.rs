@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use lapwing_storage::state;
 use lapwing_telemetry::{Finding, LogEvent, LogReader, Partition, Position};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::StageError;
+use crate::canary::Tap;
 use crate::engines::Engines;
 use crate::health::{Beat, DetectSnapshot};
 use crate::outbox::Outbox;
@@ -36,13 +38,34 @@ pub async fn detect(
     mut outbox: Outbox,
     memory: Memory,
     beat: Beat<DetectSnapshot>,
+    mut canaries: Option<CanaryWatch>,
 ) -> Result<(), StageError> {
     let mut findings = Vec::new();
     let mut saved_at = Instant::now();
     let mut unsaved = 0;
-    while let Some(event) = log.next().await.map_err(|e| StageError::new("detect", &e))? {
-        unsaved += apply(&mut engines, event, &mut findings);
+    loop {
+        // Waiting for the log may be given up at any time: a reader moves on only when it hands something out.
+        let event = tokio::select! {
+            biased;
+            Some(alarm) = alarms(&mut canaries) => {
+                findings.extend(alarm);
+                None
+            }
+            event = log.next() => match event.map_err(|e| StageError::new("detect", &e))? {
+                None => break,
+                event => event,
+            },
+        };
+        if let (Some(watch), Some(LogEvent::Frame { calls, .. })) = (&canaries, &event) {
+            watch.tap.journal(calls);
+        }
+        if let Some(event) = event {
+            unsaved += apply(&mut engines, event, &mut findings);
+        }
         if !findings.is_empty() {
+            if let Some(watch) = &canaries {
+                watch.tap.findings(&findings);
+            }
             outbox.publish(&findings).await.map_err(|e| StageError::new("detect", &e))?;
             findings.clear();
         }
@@ -61,11 +84,28 @@ pub async fn detect(
     Ok(())
 }
 
+/// Detect's end of the canaries: where they are looked at, and findings about them to publish.
+pub struct CanaryWatch {
+    /// Looks at frames and findings.
+    pub tap: Tap,
+    /// Findings of the judge.
+    pub alarms: mpsc::Receiver<Vec<Finding>>,
+}
+
+/// The judge's next findings; never, once there is no judge.
+async fn alarms(canaries: &mut Option<CanaryWatch>) -> Option<Vec<Finding>> {
+    match canaries {
+        Some(watch) => watch.alarms.recv().await,
+        None => None,
+    }
+}
+
 /// All the logic of the loop. Returns how many calls more the state now includes.
 fn apply(engines: &mut Engines, event: LogEvent, findings: &mut Vec<Finding>) -> usize {
     match event {
         LogEvent::Frame { position, calls } => {
-            engines.observe(position, &calls, findings);
+            // Canaries are not judged; the state still includes their frame.
+            engines.observe(position, &calls.without_canaries(), findings);
             calls.len()
         }
         LogEvent::Quiet { up_to } => {

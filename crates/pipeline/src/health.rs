@@ -1,8 +1,11 @@
 //! Whether the work is moving: snapshots of every loop, lag first, as metrics and as readiness.
 
+use std::collections::BTreeMap;
+
 use lapwing_detection::EngineStats;
 use lapwing_otlp::DecodeStats;
 use lapwing_redaction::Count;
+use lapwing_telemetry::EventTime;
 use tokio::sync::watch;
 
 use crate::engines::Engines;
@@ -44,6 +47,25 @@ impl DetectSnapshot {
     pub fn of(engines: &Engines) -> DetectSnapshot {
         DetectSnapshot { engines: engines.stats() }
     }
+}
+
+/// What came of the redaction canaries.
+#[derive(Clone, Debug, Default)]
+pub struct CanarySnapshot {
+    /// Canaries sent since start.
+    pub sent: u64,
+    /// Canaries that came back, by place.
+    pub checked: BTreeMap<&'static str, u64>,
+    /// Values that could be read, by place and kind.
+    pub leaked: BTreeMap<(&'static str, &'static str), u64>,
+    /// Canaries that did not come back in time.
+    pub missing: u64,
+    /// When the last canary came back from where calls come to rest, and nothing in it could be read.
+    pub last_success: Option<EventTime>,
+    /// Places in which the last canary could be read.
+    pub leaking: Vec<&'static str>,
+    /// Whether the last canary that is due has not come back.
+    pub overdue: bool,
 }
 
 /// How far archive is.

@@ -16,12 +16,12 @@ use axum::routing::get;
 use lapwing_otlp::door::{DoorStats, Refusal};
 use lapwing_siem::Monitor;
 use lapwing_storage::Journal;
-use lapwing_telemetry::{Clock, Signal};
+use lapwing_telemetry::{Clock, EventTime, Signal};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::health::{ArchiveSnapshot, DetectSnapshot, IntakeSnapshot};
+use crate::health::{ArchiveSnapshot, CanarySnapshot, DetectSnapshot, IntakeSnapshot};
 use crate::rules::RulesStatus;
 
 /// Share of the journal's budget beyond which the process is not ready.
@@ -44,6 +44,8 @@ pub struct Gauges {
     pub detect: watch::Receiver<DetectSnapshot>,
     /// Archive, if one is kept.
     pub archive: Option<watch::Receiver<ArchiveSnapshot>>,
+    /// Canaries, if any are sent.
+    pub canary: Option<watch::Receiver<CanarySnapshot>>,
     /// The present.
     pub clock: Clock,
 }
@@ -54,7 +56,17 @@ impl Gauges {
         let (_, intake) = watch::channel(IntakeSnapshot::default());
         let (_, detect) = watch::channel(DetectSnapshot::default());
         let (_, rules) = watch::channel(RulesStatus::default());
-        Gauges { journal, sinks: Vec::new(), door: None, intake, rules, detect, archive: None, clock }
+        Gauges {
+            journal,
+            sinks: Vec::new(),
+            door: None,
+            intake,
+            rules,
+            detect,
+            archive: None,
+            canary: None,
+            clock,
+        }
     }
 
     /// Why the process is not ready; empty if it is.
@@ -77,7 +89,13 @@ impl Gauges {
         let stale = || {
             format!("redaction rules: the files are refused ({problems} problems); those before them hold")
         };
-        (problems > 0).then(stale).into_iter().collect()
+        let mut details: Vec<String> = (problems > 0).then(stale).into_iter().collect();
+        if let Some(canary) = &self.canary {
+            let canary = canary.borrow();
+            details.extend(canary.leaking.iter().map(|place| format!("redaction leaks into the {place}")));
+            details.extend(canary.overdue.then(|| "a redaction canary did not come back in time".to_owned()));
+        }
+        details
     }
 
     /// The metrics in Prometheus' text format, lag first.
@@ -88,6 +106,7 @@ impl Gauges {
         self.intake_metrics(&mut page);
         self.detect_metrics(&mut page);
         self.output_metrics(&mut page);
+        self.canary_metrics(&mut page);
         page.0
     }
 
@@ -207,6 +226,32 @@ impl Gauges {
             "gauge",
             "1 while the files of rules or keys are refused and the rules before them hold.",
             f64::from(u8::from(rules.problems > 0)),
+        );
+    }
+
+    fn canary_metrics(&self, page: &mut Page) {
+        let Some(canary) = &self.canary else { return };
+        let canary = canary.borrow();
+        page.total("canary_sent", "Redaction canaries sent.", canary.sent as f64);
+        page.counter("canary_checked", "Redaction canaries that came back and were looked at, by place.");
+        for (place, n) in &canary.checked {
+            page.value("canary_checked_total", &[("place", place)], *n as f64);
+        }
+        page.counter("canary_leaked_values", "Values of canaries that could be read, by place and kind.");
+        for ((place, kind), n) in &canary.leaked {
+            page.value("canary_leaked_values_total", &[("place", place), ("kind", kind)], *n as f64);
+        }
+        page.total(
+            "canary_missing",
+            "Redaction canaries that did not come back in time.",
+            canary.missing as f64,
+        );
+        let last = canary.last_success.map_or(0, EventTime::unix_seconds);
+        page.one(
+            "canary_last_success_seconds",
+            "gauge",
+            "When a canary last came through with nothing in it readable, seconds since the epoch; 0 if never.",
+            last as f64,
         );
     }
 

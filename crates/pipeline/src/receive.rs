@@ -6,11 +6,12 @@ use std::time::Duration;
 use lapwing_otlp::Inventory;
 use lapwing_otlp::door::{Answer, Arrival, Outcome};
 use lapwing_redaction::Rules;
-use lapwing_telemetry::{AppendError, Clock, Group, LogWriter};
+use lapwing_telemetry::{AppendError, Clock, EventTime, Group, LogWriter};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::StageError;
+use crate::canary::{CanaryRequests, CanaryRoad};
 use crate::health::{Beat, IntakeSnapshot};
 use crate::intake::Intake;
 
@@ -30,6 +31,8 @@ pub struct Changing {
     pub inventory: watch::Receiver<Arc<Inventory>>,
     /// Redaction rules.
     pub rules: watch::Receiver<Arc<Rules>>,
+    /// Canaries, which take the same road beside the arrivals; `None` if none are sent.
+    pub canaries: Option<CanaryRoad>,
 }
 
 /// Runs until the door has closed and every group it let in has been answered.
@@ -50,14 +53,33 @@ pub async fn receive(
 ) -> Result<(), StageError> {
     let (groups, to_append) = mpsc::channel(1);
     let appending = tokio::spawn(append(log, to_append, settings.retry_after));
-    while let Some(gathered) = gather(&mut arrivals, &settings).await {
+    // Arrival times never decrease along the log, whichever road a call takes.
+    let mut latest = EventTime::MIN;
+    let mut now = move || {
+        latest = latest.max(clock());
+        latest
+    };
+    while let Some(work) = work(&mut arrivals, &mut changing.canaries, &settings).await {
         if changing.inventory.has_changed().unwrap_or(false) {
             intake.set_inventory(changing.inventory.borrow_and_update().clone());
         }
         if changing.rules.has_changed().unwrap_or(false) {
-            intake.set_rules(changing.rules.borrow_and_update().clone());
+            let rules = changing.rules.borrow_and_update().clone();
+            if let Some(canaries) = &mut changing.canaries {
+                canaries.intake.set_rules(rules.clone());
+            }
+            intake.set_rules(rules);
         }
-        let pending = decode(&mut intake, gathered, &clock);
+        let pending = match work {
+            Work::Arrivals(gathered) => decode(&mut intake, gathered, &mut now),
+            Work::Canary(requests) => {
+                let Some(canaries) = &mut changing.canaries else { continue };
+                Pending {
+                    group: decode_canary(&mut canaries.intake, &requests, &mut now),
+                    answers: Vec::new(),
+                }
+            }
+        };
         beat.publish(IntakeSnapshot { decode: intake.decode_stats(), redactions: intake.redaction_hits() });
         if groups.send(pending).await.is_err() {
             break; // The append task has ended; its result says why.
@@ -67,9 +89,40 @@ pub async fn receive(
     appending.await.map_err(|panic| StageError::new("receive", &panic))?
 }
 
-/// Waits for one arrival, then takes what else comes within the gather time; `None` once the door has closed.
-async fn gather(arrivals: &mut mpsc::Receiver<Arrival>, settings: &ReceiveSettings) -> Option<Vec<Arrival>> {
-    let first = arrivals.recv().await?;
+/// What there is to decode.
+enum Work {
+    Arrivals(Vec<Arrival>),
+    Canary(CanaryRequests),
+}
+
+/// Waits for arrivals or a canary; `None` once the door has closed.
+async fn work(
+    arrivals: &mut mpsc::Receiver<Arrival>,
+    canaries: &mut Option<CanaryRoad>,
+    settings: &ReceiveSettings,
+) -> Option<Work> {
+    let canary = async {
+        match canaries {
+            Some(road) => match road.requests.recv().await {
+                Some(requests) => requests,
+                None => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    };
+    let first = tokio::select! {
+        first = arrivals.recv() => first?,
+        requests = canary => return Some(Work::Canary(requests)),
+    };
+    Some(Work::Arrivals(gather(first, arrivals, settings).await))
+}
+
+/// Takes what else comes within the gather time.
+async fn gather(
+    first: Arrival,
+    arrivals: &mut mpsc::Receiver<Arrival>,
+    settings: &ReceiveSettings,
+) -> Vec<Arrival> {
     let deadline = Instant::now() + settings.gather;
     let mut bytes = first.body.len();
     let mut gathered = vec![first];
@@ -78,7 +131,7 @@ async fn gather(arrivals: &mut mpsc::Receiver<Arrival>, settings: &ReceiveSettin
         bytes += arrival.body.len();
         gathered.push(arrival);
     }
-    Some(gathered)
+    gathered
 }
 
 /// A group on its way to the log, and who waits for it.
@@ -88,13 +141,13 @@ struct Pending {
 }
 
 /// Malformed requests are answered here, alone; the others wait for the append.
-fn decode(intake: &mut Intake, gathered: Vec<Arrival>, clock: &Clock) -> Pending {
+fn decode(intake: &mut Intake, gathered: Vec<Arrival>, now: &mut impl FnMut() -> EventTime) -> Pending {
     let mut answers = Vec::with_capacity(gathered.len());
     for arrival in gathered {
         if !arrival.answer.is_awaited() {
             continue; // The sender has left and will retry: its calls would be counted twice.
         }
-        match intake.take(arrival.payload, arrival.encoding, &arrival.body, clock()) {
+        match intake.take(arrival.payload, arrival.encoding, &arrival.body, now()) {
             Ok(decoded) => {
                 let outcome = Outcome::Accepted { rejected: decoded.rejected, reason: decoded.reason };
                 answers.push((arrival.answer, outcome));
@@ -103,6 +156,20 @@ fn decode(intake: &mut Intake, gathered: Vec<Arrival>, clock: &Clock) -> Pending
         }
     }
     Pending { group: intake.frames(), answers }
+}
+
+/// Frames of canaries alone: they are never in one with real calls.
+fn decode_canary(
+    intake: &mut Intake,
+    requests: &CanaryRequests,
+    now: &mut impl FnMut() -> EventTime,
+) -> Group {
+    for (payload, encoding, body) in requests {
+        if let Err(malformed) = intake.take(*payload, *encoding, body, now()) {
+            tracing::error!(%malformed, "a redaction canary could not be decoded");
+        }
+    }
+    intake.frames()
 }
 
 /// Appends group after group and answers each sender once its calls are durable.

@@ -152,9 +152,10 @@ impl Replay<'_> {
     fn frame(&mut self, partition: Partition, calls: &Calls) -> Result<(), String> {
         let position = Position { partition, offset: Offset(self.offset) };
         self.offset += 1;
-        count(&mut self.summary, calls);
+        let real = calls.without_canaries();
+        count(&mut self.summary, &real);
         let mut findings = Vec::new();
-        self.engines.observe(position, calls, &mut findings);
+        self.engines.observe(position, &real, &mut findings);
         if let Some(archive) = &mut self.archive {
             archive.append(position, calls).map_err(|e| e.to_string())?;
             if archive.is_due() {

@@ -20,8 +20,9 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use crate::StageError;
 use crate::archive::{ArchivePlan, archive};
+use crate::canary::Canaries;
 use crate::config::KafkaExporter;
-use crate::detect::{Memory, detect};
+use crate::detect::{CanaryWatch, Memory, detect};
 use crate::engines::Engines;
 use crate::health::Beat;
 use crate::intake::Intake;
@@ -84,6 +85,15 @@ impl Pipeline {
             ..Gauges::new(journal.clone(), clock.clone())
         };
 
+        let (mut canaries, mut road, mut tap, mut alarms) = (None, None, None, None);
+        if let Some(canary) = &settings.canary {
+            let made_by = settings.detection.made_by();
+            let archived = settings.archive.is_some();
+            let parts = Canaries::new(canary, &settings.intake, made_by, archived, clock.clone());
+            gauges.canary = Some(parts.4);
+            (canaries, road, tap, alarms) = (Some(parts.0), Some(parts.1), Some(parts.2), Some(parts.3));
+        }
+
         if let Some(archive_settings) = &settings.archive {
             let files = Archive::open(archive_settings.clone()).map_err(broken)?;
             // Archive, too, is woken while nothing comes: files are closed and hours deleted by the clock.
@@ -100,7 +110,7 @@ impl Pipeline {
             };
             let (beat, seen) = Beat::new();
             gauges.archive = Some(seen);
-            stages.push(stage("archive", archive(reader, files, plan, clock.clone(), beat))?);
+            stages.push(stage("archive", archive(reader, files, plan, clock.clone(), beat, tap.clone()))?);
         }
 
         let engines = restored(&settings)?;
@@ -115,7 +125,8 @@ impl Pipeline {
         };
         let (beat, seen) = Beat::new();
         gauges.detect = seen;
-        stages.push(stage("detect", detect(reader, engines, outbox, memory, beat))?);
+        let canary_watch = tap.zip(alarms).map(|(tap, alarms)| CanaryWatch { tap, alarms });
+        stages.push(stage("detect", detect(reader, engines, outbox, memory, beat, canary_watch))?);
 
         let inventory =
             Arc::new(settings.read_inventory().map_err(|reason| StartError { reason, temporary: false })?);
@@ -137,10 +148,13 @@ impl Pipeline {
             gather_bytes: settings.gather.1,
             retry_after: settings.door.retry_after,
         };
-        let changing = Changing { inventory: inventory_seen, rules: rules_seen };
+        let changing = Changing { inventory: inventory_seen, rules: rules_seen, canaries: road };
         let (beat, seen) = Beat::new();
         gauges.intake = seen;
         stages.push(stage("receive", receive(arrivals, intake, changing, writer, receiving, clock, beat))?);
+        if let Some(canaries) = canaries {
+            tokio::spawn(canaries.run(gauges.clone()));
+        }
         let server = server.serve(gauges.clone());
         Ok(Pipeline {
             door,

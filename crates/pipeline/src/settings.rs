@@ -12,8 +12,9 @@ use lapwing_otlp::{DecodeSettings, Inventory};
 use lapwing_redaction::{Redactor, Rules};
 use lapwing_storage::retention::RetentionPolicy;
 use lapwing_storage::{ArchiveSettings, JournalSettings};
-use lapwing_telemetry::FindingKind;
+use lapwing_telemetry::{CANARY_CLUSTER, FindingKind};
 
+use crate::canary::{CanarySettings, KINDS};
 use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry};
 use crate::rules::RuleSources;
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub inventory: (Option<PathBuf>, Duration),
     /// The files of redaction rules and pseudonym keys, and how often they are looked at.
     pub rules: (RuleSources, Duration),
+    /// Canaries, if any are sent.
+    pub canary: Option<CanarySettings>,
     /// The journal.
     pub journal: JournalSettings,
     /// Requests are gathered this long, and up to this many bytes.
@@ -148,6 +151,7 @@ impl Builder<'_> {
             intake: IntakeSettings { decode: self.decode(), rules, partitions: file.log.partitions },
             inventory: (inventory, file.inventory.reload_interval.0),
             rules: (sources, file.redaction.reload_interval.0),
+            canary: self.canary(),
             journal: JournalSettings {
                 dir: data_dir.join("journal"),
                 disk_budget_bytes: file.log.disk_budget.0,
@@ -209,6 +213,24 @@ impl Builder<'_> {
             roles.retain(|role| *role != Role::Archive);
         }
         roles
+    }
+
+    fn canary(&mut self) -> Option<CanarySettings> {
+        let canary = &self.file.redaction.canary;
+        for kind in canary.except.iter().filter(|kind| !KINDS.contains(&kind.as_str())) {
+            let known = KINDS.join(", ");
+            self.problem(
+                "redaction.canary.except",
+                format!("`{kind}` is not a kind of value that canaries hold"),
+                &format!("choose from {known}"),
+            );
+        }
+        (!canary.interval.0.is_zero()).then(|| CanarySettings {
+            interval: canary.interval.0,
+            deadline: canary.deadline.0,
+            except: canary.except.clone(),
+            seed: canary.seed,
+        })
     }
 
     fn consumers(&self) -> Vec<String> {
@@ -336,6 +358,22 @@ impl Builder<'_> {
         let file = self.file;
         let checks = [
             (file.log.partitions == 0 || file.log.partitions > 1_024, "log.partitions", "choose 1 to 1024"),
+            (
+                !file.redaction.canary.interval.0.is_zero()
+                    && file.redaction.canary.interval.0 < Duration::from_secs(10),
+                "redaction.canary.interval",
+                "choose 0s for none, or at least 10s",
+            ),
+            (
+                file.redaction.canary.deadline.0 < Duration::from_secs(1),
+                "redaction.canary.deadline",
+                "choose at least 1s",
+            ),
+            (
+                file.receivers.otlp.default_cluster == CANARY_CLUSTER,
+                "receivers.otlp.default_cluster",
+                "choose another name: this one is kept for redaction canaries",
+            ),
             (file.log.disk_budget.0 < 1 << 20, "log.disk_budget", "give it at least 1MiB"),
             (
                 file.log.segment_size.0 > file.log.disk_budget.0 / 2,

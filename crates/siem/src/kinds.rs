@@ -72,7 +72,8 @@ pub fn attacks(finding: &Finding) -> &'static [Attack] {
         | FindingKind::PolicyDenials
         | FindingKind::TlsFailures
         | FindingKind::Profile
-        | FindingKind::Cardinality => &[],
+        | FindingKind::Cardinality
+        | FindingKind::RedactionLeak => &[],
     }
 }
 
@@ -250,6 +251,16 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "FREQUENT",
             first_steps: "Find the sender that invents service names and stop it; raise the limit only if \
                           the mesh has really grown.",
+        },
+        FindingKind::RedactionLeak => KindFacts {
+            title: "Redaction leaks",
+            analytic: RULE,
+            parameter: "readable_canary_values",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Stop what sends or copies the data, undo the last change of redaction rules, and search \
+                          what was stored since with `lapwing redact scan`.",
         },
     }
 }

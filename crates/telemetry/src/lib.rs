@@ -25,6 +25,7 @@
 
 pub mod builder;
 pub mod calls;
+pub mod canary;
 pub mod finding;
 mod interner;
 pub mod log;
@@ -38,6 +39,7 @@ pub use builder::{
     AttributeName, Builders, Call, CallBuilder, Checkpoint, Entry, Key, Same, SharedAttributes,
 };
 pub use calls::{Calls, Columns, RawCalls};
+pub use canary::CANARY_CLUSTER;
 pub use finding::{Exemplar, Finding, FindingState, Severity};
 pub use interner::same;
 pub use log::{AppendError, Group, LogEvent, LogReader, LogWriter, ReadError};

@@ -117,6 +117,8 @@ words! {
         Profile = "profile",
         /// More pairs than the configured limit: names are being flooded.
         Cardinality = "cardinality",
+        /// A made-up value that redaction must take could be read where calls or findings are stored or sent.
+        RedactionLeak = "redaction_leak",
     }
 }
 

@@ -128,6 +128,14 @@ fn every_example_pipeline_is_valid() {
     assert!(seen >= 2, "the example pipelines are gone");
 }
 
+#[test]
+fn the_page_on_redaction_names_every_built_in_rule() {
+    let page = std::fs::read_to_string(root().join("docs/redaction.md")).unwrap();
+    let rules = lapwing_pipeline::redaction::BUILTINS.iter().map(|rule| format!("`{}`", rule.name));
+    let missing: Vec<_> = rules.filter(|name| !page.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/redaction.md does not name {missing:?}");
+}
+
 fn visit(folder: &Path, each: &mut impl FnMut(&Path)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -172,6 +172,22 @@ mirror! {
         pseudonym_keys: Vec<PseudonymKeySource> = Vec::new(),
         /// How often the files of rules and keys are looked at for changes.
         reload_interval: Span = Span::seconds(15),
+        /// Made-up values sent through the pipeline to prove that redaction holds.
+        canary: Canary = Canary::default(),
+    }
+}
+
+mirror! {
+    /// Made-up values sent through the pipeline to prove that redaction holds.
+    Canary {
+        /// Time between two canaries; `0s` sends none.
+        interval: Span = Span::seconds(3_600),
+        /// Time after which a canary must have come out of the log.
+        deadline: Span = Span::seconds(300),
+        /// Kinds of values that you have decided to let pass, for example `[postcode]`.
+        except: Vec<String> = Vec::new(),
+        /// Makes the made-up values repeatable; drawn at random if not given.
+        seed: Option<u64> = None,
     }
 }
 

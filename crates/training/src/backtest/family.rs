@@ -213,6 +213,7 @@ mod tests {
             ("tls_failures", Named::One(Family::Tls)),
             ("profile", Named::Nothing),
             ("cardinality", Named::Nothing),
+            ("redaction_leak", Named::Nothing),
         ];
         assert_eq!(named, expected);
     }
