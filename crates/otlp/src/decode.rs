@@ -302,13 +302,14 @@ impl<'d> Batch<'d> {
         let Decoder { derived, mesh, names, settings, stats, number, shape, .. } = &mut *self.decoder;
         *number += 1;
         derived.read(record, resource, mesh);
+        // Of a rejected record too: the next one is read as what differs from it.
+        let kept = derived.kept_places(record);
         if let Some(rejected) = rejection(derived, self.received_at, settings, stats) {
             *rejected += 1;
             return;
         }
         count(derived, record, stats);
         let cluster = cluster(record, resource, mesh, &settings.default_cluster);
-        let kept = derived.kept_places(record);
         let call = derived.call(record, self.received_at, cluster);
         let before = std::mem::replace(shape, (resource.attributes.id(), scope.attributes.id(), kept));
         if record.changes().same_names && before == *shape {
