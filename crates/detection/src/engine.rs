@@ -172,7 +172,10 @@ impl Engine {
     /// What was learned of every pair, in order of their names.
     pub(crate) fn pairs(&self) -> Vec<PairSummary> {
         let state = |place: &u32| self.slots[*place as usize].as_ref();
-        self.order.iter().filter_map(|(pair, place)| Some(PairSummary::new(pair, state(place)?))).collect()
+        self.order
+            .iter()
+            .filter_map(|(pair, place)| Some(PairSummary::new(&self.grid, pair, state(place)?)))
+            .collect()
     }
 
     /// Pairs that are part of what is usual. Only these share the budget of false findings, so that a flood
@@ -260,7 +263,19 @@ impl Engine {
     pub(crate) fn gather(&mut self, boundary: i64) {
         let start = boundary - self.grid.base();
         let mut filled = self.filled.remove(&start).unwrap_or_default();
-        filled.sort();
+        if filled.len() * 4 < self.order.len() {
+            filled.sort_unstable();
+        } else {
+            // Comparing names costs more than walking them in their order.
+            let is_filled = |place: &u32| {
+                let state = self.slots[*place as usize].as_ref();
+                state.is_some_and(|s| s.pending.binary_search_by_key(&start, |p| p.start).is_ok())
+            };
+            filled.clear();
+            filled.extend(
+                self.order.iter().filter(|(_, place)| is_filled(place)).map(|(p, place)| (p.clone(), *place)),
+            );
+        }
         for (pair, place) in filled {
             let Some(state) = self.slots[place as usize].as_mut() else { continue };
             let Ok(at) = state.pending.binary_search_by_key(&start, |p| p.start) else { continue };
@@ -286,7 +301,7 @@ impl Engine {
         }
         state.excused[BASE] = 0;
         tally(&mut state, &window.counts, BASE);
-        state.absorb(window);
+        state.absorb(&self.grid, window);
         self.slots[*place as usize] = Some(state);
     }
 
@@ -311,6 +326,9 @@ impl Engine {
                 state.volume.look_up(&self.grid, boundary);
             } else {
                 tally(&mut state, &counts, level);
+                if self.grid.nests(level + 1) {
+                    state.spans[level].add(&counts);
+                }
             }
             state.excused[level] = 0;
         }

@@ -64,6 +64,12 @@ impl Grid {
         level > 0 && self.lengths[level] == self.lengths[level - 1]
     }
 
+    /// Whether windows of `level` are made of whole ones of the level below, as they are for base windows that
+    /// divide a minute.
+    pub(crate) fn nests(&self, level: usize) -> bool {
+        level > 0 && self.lengths[level] % self.lengths[level - 1] == 0
+    }
+
     /// Windows of `level` in a day.
     pub(crate) fn per_day(&self, level: usize) -> f64 {
         DAY as f64 / self.lengths[level] as f64

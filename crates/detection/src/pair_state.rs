@@ -214,10 +214,14 @@ impl PairState {
         }
     }
 
-    /// Adds a closed base window to the longer ones.
-    pub(crate) fn absorb(&mut self, window: &Pending) {
+    /// Adds a closed base window to the longer ones; to those that nest, only when the level below closes.
+    pub(crate) fn absorb(&mut self, grid: &Grid, window: &Pending) {
         self.last_seen = window.start;
-        self.spans.iter_mut().for_each(|span| span.add(&window.counts));
+        for (span, level) in self.spans.iter_mut().zip(1..) {
+            if level == 1 || !grid.nests(level) {
+                span.add(&window.counts);
+            }
+        }
         self.exemplars.absorb(&window.exemplars);
     }
 
@@ -355,9 +359,15 @@ pub struct PairSummary {
 }
 
 impl PairSummary {
-    pub(crate) fn new(pair: &Pair, state: &PairState) -> PairSummary {
+    pub(crate) fn new(grid: &Grid, pair: &Pair, state: &PairState) -> PairSummary {
         // The hour so far is not learned yet, and the base windows that are open are not in it.
         let mut counts = state.spans[HOURS - 1].clone();
+        for level in (MINUTES..HOURS).rev() {
+            if !grid.nests(level + 1) {
+                break;
+            }
+            counts.add(&state.spans[level - 1]);
+        }
         state.pending.iter().for_each(|p| counts.add(&p.counts));
         let known = |signal| counts.of(signal).is_some_and(|c| c.calls * 2 >= counts.most(|c| c.calls));
         let signal = state.reporter.or_else(|| Signal::ALL.iter().copied().find(|s| known(*s)));

@@ -13,7 +13,7 @@ use crate::sources::Sources;
 use crate::{Model, Settings};
 
 /// Raised whenever what is saved changes.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// Why a saved state was refused; the state kind of every variant is *rejected*: it never will fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
