@@ -16,11 +16,12 @@ def archive_files(folder) -> list[pathlib.Path]:
 
 
 def archive(folder, columns=None) -> pa.Table:
-    """The whole archive as one table; an empty one when there are no files yet."""
+    """The archive without lapwing's own canaries as one table; an empty one when there are no files yet."""
     files = archive_files(folder)
     if not files:
         return pa.table({})
-    return pyarrow.dataset.dataset(files, format="parquet").to_table(columns=columns)
+    sent_by_others = pyarrow.dataset.field("cluster") != "lapwing-canary"
+    return pyarrow.dataset.dataset(files, format="parquet").to_table(columns=columns, filter=sent_by_others)
 
 
 def pair_counts(table: pa.Table) -> dict:
