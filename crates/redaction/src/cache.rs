@@ -69,9 +69,8 @@ impl Cache {
         }
     }
 
-    /// What was decided about `text` in fields of this class.
-    pub(crate) fn get(&mut self, class: u64, text: &str) -> Option<Outcome> {
-        let hash = self.hash(class, text);
+    /// What was decided about `text` in fields of this class, `hash` being theirs.
+    pub(crate) fn get(&mut self, hash: u64, class: u64, text: &str) -> Option<Outcome> {
         let same = |e: &Entry| e.class == class && &*e.text == text;
         if let Some(entry) = self.young.table.find(hash, same) {
             return Some(entry.outcome.clone());
@@ -83,10 +82,9 @@ impl Cache {
         Some(outcome)
     }
 
-    /// Remembers a decision about a text that comes for the second time.
-    pub(crate) fn insert(&mut self, class: u64, text: &str, outcome: &Outcome) {
+    /// Remembers a decision about a text that comes for the second time, `hash` being that of class and text.
+    pub(crate) fn insert(&mut self, hash: u64, class: u64, text: &str, outcome: &Outcome) {
         if text.len() <= TEXT_BYTES {
-            let hash = self.hash(class, text);
             let place = &mut self.once[hash as usize % ONCE];
             let mark = (hash >> 32) as u32 | 1;
             if *place != mark {
@@ -107,7 +105,8 @@ impl Cache {
         }
     }
 
-    fn hash(&self, class: u64, text: &str) -> u64 {
+    /// The hash of a class and a text, for the two above.
+    pub(crate) fn hash(&self, class: u64, text: &str) -> u64 {
         self.hasher.hash_one((class, text))
     }
 
@@ -132,13 +131,21 @@ impl Entry {
 mod tests {
     use super::*;
 
+    fn get(cache: &mut Cache, class: u64, text: &str) -> Option<Outcome> {
+        cache.get(cache.hash(class, text), class, text)
+    }
+
+    fn insert(cache: &mut Cache, class: u64, text: &str, outcome: &Outcome) {
+        cache.insert(cache.hash(class, text), class, text, outcome);
+    }
+
     #[test]
     fn a_decision_is_remembered_when_its_text_comes_again() {
         let mut cache = Cache::new(1 << 20);
-        cache.insert(1, "once", &Outcome::Clean);
-        assert_eq!((cache.get(1, "once"), cache.bytes()), (None, 0));
-        cache.insert(1, "once", &Outcome::Clean);
-        assert_eq!(cache.get(1, "once"), Some(Outcome::Clean));
+        insert(&mut cache, 1, "once", &Outcome::Clean);
+        assert_eq!((get(&mut cache, 1, "once"), cache.bytes()), (None, 0));
+        insert(&mut cache, 1, "once", &Outcome::Clean);
+        assert_eq!(get(&mut cache, 1, "once"), Some(Outcome::Clean));
     }
 
     #[test]
@@ -146,12 +153,12 @@ mod tests {
         let mut cache = Cache::new(1 << 20);
         let replaced = Outcome::Replaced { text: "{email}".into(), hits: Box::new([3]) };
         for _ in 0..2 {
-            cache.insert(1, "a@b.example", &replaced);
-            cache.insert(2, "a@b.example", &Outcome::Clean);
+            insert(&mut cache, 1, "a@b.example", &replaced);
+            insert(&mut cache, 2, "a@b.example", &Outcome::Clean);
         }
-        assert_eq!(cache.get(1, "a@b.example"), Some(replaced));
-        assert_eq!(cache.get(2, "a@b.example"), Some(Outcome::Clean));
-        assert_eq!(cache.get(1, "a@b.examplf"), None);
+        assert_eq!(get(&mut cache, 1, "a@b.example"), Some(replaced));
+        assert_eq!(get(&mut cache, 2, "a@b.example"), Some(Outcome::Clean));
+        assert_eq!(get(&mut cache, 1, "a@b.examplf"), None);
     }
 
     #[test]
@@ -159,12 +166,12 @@ mod tests {
         let mut cache = Cache::new(20_000);
         for n in 0..10_000 {
             let text = format!("text number {n}");
-            (0..2).for_each(|_| cache.insert(0, &text, &Outcome::Clean));
+            (0..2).for_each(|_| insert(&mut cache, 0, &text, &Outcome::Clean));
             assert!(cache.bytes() <= 20_000);
             if n == 0 || n % 50 == 0 {
-                assert!(cache.get(0, "text number 0").is_some(), "it is asked for often, so it stays");
+                assert!(get(&mut cache, 0, "text number 0").is_some(), "it is asked for often, so it stays");
             }
         }
-        assert_eq!(cache.get(0, "text number 1"), None);
+        assert_eq!(get(&mut cache, 0, "text number 1"), None);
     }
 }

@@ -114,13 +114,25 @@ impl Classes {
         self.places(|b| b.schemes)
     }
 
-    /// The words of at least two letters, in order: where each begins and ends. One of more than 64 letters
+    /// Gives the words of at least two letters, in order: where each begins and ends. One of more than 64 letters
     /// ends anywhere.
-    pub(crate) fn words(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.places(|b| b.words).map(|start| {
-            let length = 1 + self.window(start + 1, |b| b.ends).trailing_zeros() as usize;
-            (start, start + length)
-        })
+    #[inline]
+    pub(crate) fn each_word(&self, mut word: impl FnMut(usize, usize)) {
+        for (i, [block, next]) in self.blocks.array_windows().enumerate() {
+            let mut rest = block.words;
+            while rest != 0 {
+                let first = rest.trailing_zeros();
+                rest &= rest - 1;
+                let behind = (block.ends >> first) >> 1;
+                let length = if behind == 0 {
+                    BLOCK as u32 - first + next.ends.trailing_zeros()
+                } else {
+                    1 + behind.trailing_zeros()
+                };
+                let start = i * BLOCK + first as usize;
+                word(start, start + length as usize);
+            }
+        }
     }
 
     /// Where each `@` stands.
@@ -301,7 +313,9 @@ mod tests {
     #[test]
     fn words_begin_at_letters_and_at_changes_of_case() {
         let words = |text: &str| {
-            classes(text).words().map(|(s, e)| text[s..e].to_owned()).collect::<Vec<_>>().join(" ")
+            let mut words = Vec::new();
+            classes(text).each_word(|start, end| words.push(&text[start..end]));
+            words.join(" ")
         };
         assert_eq!(words("userName HTTPHost x-a1bb2 é"), "user Name HTTP Host");
         assert_eq!(words(&format!("{}abcDef", "-".repeat(61))), "abc Def", "over the edge of a block");

@@ -254,7 +254,7 @@ impl Lexicon {
         }
         let padded = walk.classes.padded();
         let mut may = 0;
-        for (start, end) in walk.classes.words() {
+        walk.classes.each_word(|start, end| {
             let hash = hash(padded, start, end);
             if self.known[hash >> 6] & 1 << (hash & 63) != 0
                 && let Some(hit) = self.find(padded, start, end, hash)
@@ -262,7 +262,7 @@ impl Lexicon {
                 may |= self.may(&hit);
                 walk.hits.push(hit);
             }
-        }
+        });
         walk.may = may;
         let run = |(start, end, digits)| Run { start: start as u32, end: end as u32, digits: digits as u32 };
         for number in walk.classes.numbers() {
@@ -332,12 +332,13 @@ impl Walk {
 #[inline]
 fn hash(padded: &[u8], start: usize, end: usize) -> usize {
     let length = end - start;
-    let first = eight(padded, start) | SMALL;
-    let letters = if length >= 8 {
-        first ^ (eight(padded, end - 8) | SMALL).rotate_left(31)
-    } else {
-        first & ((1 << (8 * length)) - 1)
-    };
+    // Short words are hashed as long ones are, first and last letters being the same: the lengths of words in a text
+    // cannot be foretold, so a branch on them would cost more.
+    let some = length.clamp(1, 8);
+    let mask = u64::MAX >> (64 - 8 * some);
+    let first = (eight(padded, start) | SMALL) & mask;
+    let last = (eight(padded, end - some) | SMALL) & mask;
+    let letters = first ^ last.rotate_left(31);
     // Fibonacci hashing: the golden ratio's bits spread what stands near together.
     ((letters ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
 }

@@ -305,7 +305,11 @@ impl Groups {
             if run == 0 || total + run > g.digits.len() || g.groups == g.lens.len() {
                 break;
             }
-            g.digits[total..total + run].copy_from_slice(&bytes[i..i + run]);
+            // Short copies are cheaper byte by byte than by a call.
+            g.digits[total..total + run]
+                .iter_mut()
+                .zip(&bytes[i..i + run])
+                .for_each(|(to, digit)| *to = *digit);
             total += run;
             i += run;
             (g.lens[g.groups], g.ends[g.groups]) = (total as u8, i);

@@ -537,11 +537,10 @@ fn count(bytes: &[u8], from: usize, most: usize, is: impl Fn(u8) -> bool) -> usi
 pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
     let bytes = text.bytes;
     let back = values.saturating_sub(1_024);
-    let Some(close) = bytes[back..values].iter().rposition(|b| *b == b')').map(|i| back + i) else { return };
-    let Some(open) = bytes[back..close].iter().rposition(|b| *b == b'(').map(|i| back + i) else { return };
-    if !bytes[close + 1..values].iter().all(u8::is_ascii_whitespace) {
-        return;
-    }
+    let before = bytes[back..values].trim_ascii_end();
+    let Some(columns) = before.strip_suffix(b")") else { return };
+    let Some(open) = memchr::memrchr(b'(', columns).map(|i| back + i) else { return };
+    let close = back + columns.len();
     let names = bytes[open + 1..close].split(|b| *b == b',');
     let mut i = values + 6 + count(bytes, values + 6, 3, |b| b == b' ');
     if bytes.get(i) != Some(&b'(') {

@@ -18,13 +18,14 @@ const INSIDE_BYTES: usize = 104;
 /// The words that may stand in a placeholder, and the part that may stay behind each.
 #[derive(Debug)]
 pub(crate) struct Placeholders {
-    words: HashMap<String, Option<PartOf>>,
+    words: HashMap<String, Option<PartOf>, foldhash::fast::FixedState>,
 }
 
 impl Placeholders {
     /// Words with the parts that some policy lets stay.
     pub(crate) fn new(words: impl Iterator<Item = (String, Option<PartOf>)>) -> Placeholders {
-        let mut all = HashMap::from([("unscanned".to_owned(), None)]);
+        let mut all = HashMap::default();
+        all.insert("unscanned".to_owned(), None);
         for (word, part) in words {
             let entry = all.entry(word).or_insert(None);
             *entry = entry.or(part);

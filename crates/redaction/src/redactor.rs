@@ -142,11 +142,13 @@ impl Redactor {
         if text.len() > self.rules.value_bytes {
             return Outcome::Replaced { text: UNSCANNED.into(), hits: Box::new([UNSCANNED_RULE]) };
         }
-        if let Some(outcome) = self.cache.get(class.code(), text) {
+        let code = class.code();
+        let hash = self.cache.hash(code, text);
+        if let Some(outcome) = self.cache.get(hash, code, text) {
             return outcome;
         }
         let outcome = self.scan(class, text);
-        self.cache.insert(class.code(), text, &outcome);
+        self.cache.insert(hash, code, text, &outcome);
         outcome
     }
 
