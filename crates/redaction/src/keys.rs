@@ -51,7 +51,7 @@ impl Meaning {
 
 /// Phrases and what they mean, and the words by which text is searched for them.
 pub(crate) struct Keys {
-    phrases: HashMap<String, Option<Meaning>, foldhash::fast::FixedState>,
+    phrases: HashMap<Box<[u8]>, Option<Meaning>, foldhash::fast::FixedState>,
     /// Words that the longest phrase has.
     most_words: usize,
     /// Words of names from rule files.
@@ -70,7 +70,7 @@ impl Keys {
         let mut keys = Keys { phrases: HashMap::default(), most_words: MOST_WORDS, stems: Vec::new() };
         for (phrase, meaning) in phrases() {
             if meaning.is_none_or(|m| disabled & (1 << m.rule) == 0) {
-                keys.phrases.insert(phrase.replace(' ', ""), meaning);
+                keys.phrases.insert(phrase.replace(' ', "").into_bytes().into(), meaning);
             }
         }
         keys
@@ -79,7 +79,7 @@ impl Keys {
     /// Adds a name from a rule file: everything under it is `rule`'s.
     pub(crate) fn insert(&mut self, name: &str, rule: u16) {
         let folded = Folded::of(name.as_bytes());
-        self.phrases.insert(folded.range(0, folded.words).to_owned(), Some(Meaning::of_file(rule)));
+        self.phrases.insert(folded.bytes(0, folded.words).into(), Some(Meaning::of_file(rule)));
         self.most_words = self.most_words.max(folded.words);
         let words: Vec<&str> = (0..folded.words).map(|w| folded.range(w, w + 1)).collect();
         self.stems.push(stem(&words.join(" ")).to_owned());
@@ -89,7 +89,7 @@ impl Keys {
     /// Makes a name mean nothing.
     pub(crate) fn exempt(&mut self, name: &str) {
         let folded = Folded::of(name.as_bytes());
-        self.phrases.insert(folded.range(0, folded.words).to_owned(), None);
+        self.phrases.insert(folded.bytes(0, folded.words).into(), None);
     }
 
     /// What `name` means; `None` if nothing.
@@ -111,14 +111,19 @@ impl Keys {
 
     /// What several words mean if together they are one phrase of the table: `date of birth`.
     pub(crate) fn phrase(&self, words: &[u8]) -> Option<Option<Meaning>> {
-        let folded = Folded::of(words);
-        self.phrases.get(folded.range(0, folded.words)).copied()
+        let words = &words[words.len().saturating_sub(NAME_BYTES)..];
+        let (mut joined, mut length) = ([0; NAME_BYTES], 0);
+        for byte in words {
+            joined[length] = byte.to_ascii_lowercase();
+            length += usize::from(byte.is_ascii_alphanumeric());
+        }
+        self.phrases.get(&joined[..length]).copied()
     }
 
     fn longest(&self, folded: &Folded, words: usize) -> Option<Option<Meaning>> {
         // No phrase of the table has more words; a name of a rule file may.
         for first in words.saturating_sub(self.most_words)..words {
-            if let Some(meaning) = self.phrases.get(folded.range(first, words)) {
+            if let Some(meaning) = self.phrases.get(folded.bytes(first, words)) {
                 let fits = meaning.is_none_or(|m| first == 0 || !m.whole || folded.dotted & 1 << first != 0);
                 if fits {
                     return Some(*meaning);
@@ -135,7 +140,7 @@ impl Keys {
         for (phrase, meaning) in phrases() {
             let Some(meaning) = meaning else { continue };
             let joined = phrase.replace(' ', "");
-            if self.phrases.get(&joined) != Some(&Some(meaning)) {
+            if self.phrases.get(joined.as_bytes()) != Some(&Some(meaning)) {
                 continue;
             }
             let bit = 1 << meaning.rule;
@@ -205,30 +210,33 @@ impl Folded {
         folded
     }
 
+    fn bytes(&self, first: usize, last: usize) -> &[u8] {
+        &self.text[usize::from(self.starts[first])..usize::from(self.starts[last])]
+    }
+
     fn range(&self, first: usize, last: usize) -> &str {
-        let bytes = &self.text[usize::from(self.starts[first])..usize::from(self.starts[last])];
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.bytes(first, last)).unwrap_or_default()
     }
 
     fn is_filler(&self, word: usize) -> bool {
-        let word = self.range(word, word + 1);
-        word.bytes().all(|b| b.is_ascii_digit())
+        let word = self.bytes(word, word + 1);
+        word.iter().all(u8::is_ascii_digit)
             || matches!(
                 word,
-                "number"
-                    | "no"
-                    | "num"
-                    | "nr"
-                    | "value"
-                    | "text"
-                    | "str"
-                    | "string"
-                    | "raw"
-                    | "field"
-                    | "header"
-                    | "param"
-                    | "plain"
-                    | "input"
+                b"number"
+                    | b"no"
+                    | b"num"
+                    | b"nr"
+                    | b"value"
+                    | b"text"
+                    | b"str"
+                    | b"string"
+                    | b"raw"
+                    | b"field"
+                    | b"header"
+                    | b"param"
+                    | b"plain"
+                    | b"input"
             )
     }
 }
@@ -299,9 +307,9 @@ pub(crate) fn is_technical(name: &[u8]) -> bool {
         "watermark",
     ];
     let folded = Folded::of(name);
-    let id = folded.words > 1 && folded.range(folded.words - 1, folded.words) == "id";
+    let id = folded.words > 1 && folded.bytes(folded.words - 1, folded.words) == b"id";
     let last = folded.words - usize::from(id);
-    last > 0 && LAST.binary_search(&folded.range(last - 1, last)).is_ok()
+    last > 0 && LAST.binary_search_by(|word| word.as_bytes().cmp(folded.bytes(last - 1, last))).is_ok()
 }
 
 fn phrases() -> impl Iterator<Item = (&'static str, Option<Meaning>)> {

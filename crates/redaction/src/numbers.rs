@@ -16,11 +16,15 @@ use crate::{telephones, tokens};
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let (mut floor, mut colons) = (0, 0);
+    let spoken_for = text.may & SPOKEN_FOR != 0;
     for run in runs {
         // `-0.1278`: the sign is not part of the number's form.
         let start = run.start as usize + usize::from(text.bytes[run.start as usize] == b'-');
         let number = Number { start, end: run.end as usize, digits: run.digits as usize };
         if number.start < floor {
+            continue;
+        }
+        if !spoken_for && number.is_idle(text) {
             continue;
         }
         if let Some(hit) = number.judge(text, &mut colons) {
@@ -75,6 +79,16 @@ const SPOKEN_FOR: RuleSet = Rule::Geo.bit()
     | LABELLED;
 
 impl Number {
+    /// Whether a number is so short that only words or what touches it could make it part of anything, where no word
+    /// does: most numbers are, and this tells it at once.
+    fn is_idle(self, text: &Text<'_>) -> bool {
+        self.end - self.start <= 2
+            && self.digits == self.end - self.start
+            && !matches!(text.at(self.end), b'.' | b':' | b'~')
+            && !matches!(text.before(self.start), b':' | b'+' | b'(')
+            && !self.follows_two_letters(text)
+    }
+
     fn judge(self, text: &Text<'_>, colons: &mut usize) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
         if is_uuid(run) {
@@ -97,10 +111,13 @@ impl Number {
 
     /// `HA 800041 B`: the letters stand before a space.
     fn after_letters(self, text: &Text<'_>) -> Option<Found> {
+        if self.follows_two_letters(text) { nino(text, self.start - 3) } else { None }
+    }
+
+    fn follows_two_letters(self, text: &Text<'_>) -> bool {
         let head = &text.bytes[self.start.saturating_sub(3)..self.start];
-        let letters =
-            matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
-        if letters && !is_run(text.before(self.start - 3)) { nino(text, self.start - 3) } else { None }
+        matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic())
+            && !is_run(text.before(self.start - 3))
     }
 
     /// A run that begins with a digit.
@@ -300,18 +317,18 @@ impl Groups {
     fn read(bytes: &[u8], start: usize) -> Groups {
         let mut g = Groups { digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0 };
         let (mut total, mut i, mut mixed) = (0, start, false);
-        loop {
-            let run = bytes[i..].iter().take_while(|b| b.is_ascii_digit()).count();
-            if run == 0 || total + run > g.digits.len() || g.groups == g.lens.len() {
+        // Byte by byte: groups have four digits or so, for which a call that copies is dear.
+        'groups: while g.groups < g.lens.len() {
+            let before = total;
+            while let Some(digit) = bytes.get(i).filter(|b| b.is_ascii_digit()) {
+                let Some(place) = g.digits.get_mut(total) else { break 'groups };
+                *place = *digit;
+                total += 1;
+                i += 1;
+            }
+            if total == before {
                 break;
             }
-            // Short copies are cheaper byte by byte than by a call.
-            g.digits[total..total + run]
-                .iter_mut()
-                .zip(&bytes[i..i + run])
-                .for_each(|(to, digit)| *to = *digit);
-            total += run;
-            i += run;
             (g.lens[g.groups], g.ends[g.groups]) = (total as u8, i);
             g.groups += 1;
             let Some(&separator) = bytes.get(i) else { break };
@@ -371,7 +388,9 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
         &[6, 4, 5],
     ];
     let ends = |s: &&&[usize]| {
-        groups.shape_is(s) && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d))
+        s[0] == usize::from(groups.lens[0])
+            && groups.shape_is(s)
+            && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d))
     };
     let shape = if groups.groups == 1 { 1 } else { SHAPES.iter().find(ends).map_or(1, |s| s.len()) };
     let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
@@ -382,12 +401,14 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
         None if groups.groups > 1 && groups.separator != b'.' => groups.first(groups.groups, text.bytes)?,
         None => return None,
     };
+    if !(12..=19).contains(&digits.len()) {
+        return None;
+    }
     let grouped_oddly = contiguous.is_none() && shape == 1;
     let length = checks::card_length(digits);
     // Under a name that says card, what passes Luhn's check is one even if no issuer is known.
     let issued = length != CardLength::None || text.may & Rule::Card.bit() != 0;
-    let possible = (12..=19).contains(&digits.len()) && issued && checks::luhn(digits);
-    if !possible || digits.iter().all(|d| *d == digits[0]) {
+    if !issued || !checks::luhn(digits) || digits.iter().all(|d| *d == digits[0]) {
         return None;
     }
     let sure = length == CardLength::Usual && !grouped_oddly;

@@ -115,6 +115,11 @@ pub(crate) fn is_full_name(value: &[u8]) -> bool {
 /// Whether capitalised words are a heading or a message, not a person: `Customer Service Team`.
 pub(crate) fn is_heading(words: &[u8]) -> bool {
     words.split(|b| matches!(b, b' ' | b'+')).any(|word| {
+        let lengths =
+            word.first().map_or(0, |b| NOUN_LENGTHS[usize::from((b | 0x20).wrapping_sub(b'a')).min(26)]);
+        if word.len() > LONGEST_NOUN || lengths & 1 << word.len() == 0 {
+            return false;
+        }
         let mut small = [0; LONGEST_NOUN];
         let Some(small) = small.get_mut(..word.len()) else { return false };
         small.copy_from_slice(word);
@@ -125,6 +130,17 @@ pub(crate) fn is_heading(words: &[u8]) -> bool {
 
 /// Letters of the longest noun below.
 const LONGEST_NOUN: usize = 12;
+
+/// For each first letter the lengths of the nouns that begin with it, as bits; the last is for what is no letter.
+/// Most words are no noun, and this tells it.
+const NOUN_LENGTHS: [u16; 27] = {
+    let (mut lengths, mut i) = ([0; 27], 0);
+    while i < NOUNS.len() {
+        lengths[(NOUNS[i].as_bytes()[0] - b'a') as usize] |= 1 << NOUNS[i].len();
+        i += 1;
+    }
+    lengths
+};
 
 /// Nouns of headings and messages, in order.
 #[rustfmt::skip]
