@@ -469,7 +469,13 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
         _ => false,
     };
     let tag = link == Link::Tag;
-    let to = (i..cap).find(|at| if tag { bytes[*at] == b'<' } else { stops(*at) }).unwrap_or(cap);
+    let may_stop = |at: usize| MAY_STOP[usize::from(bytes[at])];
+    let to = if tag {
+        memchr::memchr(b'<', &bytes[i..]).map(|length| i + length)
+    } else {
+        (i..cap).find(|at| may_stop(*at) && stops(*at))
+    };
+    let to = to.unwrap_or(cap);
     let to = if matches!(link, Link::Is | Link::Space | Link::Colon)
         && to > i
         && matches!(bytes[to - 1], b'.' | b',' | b';' | b':')
@@ -487,6 +493,17 @@ fn value_at(text: &Text<'_>, name_start: usize, start: usize, link: Link) -> Opt
         in_query: in_query || form,
     })
 }
+
+/// Bytes at which a value without quotes may stop: all others are passed over by one look at a table.
+const MAY_STOP: [bool; 256] = {
+    let (mut table, mut i) = ([false; 256], 0);
+    let stops = b" \t\r\n\"<`'>&#/?\\,;)}]|";
+    while i < stops.len() {
+        table[stops[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// Whether a `,` or `;` or closing bracket before `at` ends a value: what follows is a space, a quote, the
 /// end, or another `name=`.
@@ -511,17 +528,16 @@ fn another_name(bytes: &[u8], at: usize) -> bool {
 
 fn closing_quote(bytes: &[u8], from: usize, cap: usize, quote: u8, slashes: usize) -> usize {
     let mut i = from;
-    while i < cap {
-        if bytes[i] == quote {
-            let before = bytes[from..i].iter().rev().take_while(|b| **b == b'\\').count();
-            let doubled = quote == b'\'' && slashes == 0 && bytes.get(i + 1) == Some(&b'\'');
-            if doubled {
-                i += 2;
-                continue;
-            }
-            if before == slashes || (slashes == 0 && before % 2 == 0) || (slashes > 0 && before < slashes) {
-                return i - before.min(slashes);
-            }
+    while let Some(length) = bytes.get(i..cap).and_then(|rest| memchr::memchr(quote, rest)) {
+        i += length;
+        let before = bytes[from..i].iter().rev().take_while(|b| **b == b'\\').count();
+        let doubled = quote == b'\'' && slashes == 0 && bytes.get(i + 1) == Some(&b'\'');
+        if doubled {
+            i += 2;
+            continue;
+        }
+        if before == slashes || (slashes == 0 && before % 2 == 0) || (slashes > 0 && before < slashes) {
+            return i - before.min(slashes);
         }
         i += 1;
     }
