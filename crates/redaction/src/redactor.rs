@@ -32,6 +32,8 @@ pub struct Redactor {
     variant_ids: HashMap<(Ends, Epoch), u16, foldhash::fast::RandomState>,
     /// Names remembered in all variants.
     n_names: usize,
+    /// The class of texts without a call and without a name, while these keys hold.
+    text_class: Option<(Epoch, FieldClass)>,
     /// When texts without a call arrive; `None`: while the last key holds.
     text_time: Option<EventTime>,
     scratch: Scratch,
@@ -70,6 +72,7 @@ impl Redactor {
             variant_ids: HashMap::default(),
             n_names: 0,
             rules,
+            text_class: None,
             text_time: None,
             scratch: Scratch::default(),
         }
@@ -121,11 +124,16 @@ impl Redactor {
         self.forget_if_full();
         let keys = &self.rules.keys;
         let epoch = self.text_time.map_or_else(|| keys.last_epoch(), |at| keys.epoch(at));
-        let variant = self.variant((None, None), epoch);
-        match key {
-            Some(key) => self.name(variant, key).0,
-            None => self.class_of_text(variant, FieldKind::Text),
+        if let (None, Some((_, class))) = (key, self.text_class.filter(|(held, _)| *held == epoch)) {
+            return class;
         }
+        let variant = self.variant((None, None), epoch);
+        let Some(key) = key else {
+            let class = self.class_of_text(variant, FieldKind::Text);
+            self.text_class = Some((epoch, class));
+            return class;
+        };
+        self.name(variant, key).0
     }
 
     /// Decides about a text in a field of this class, from memory if it was seen before.
@@ -213,6 +221,7 @@ impl Redactor {
         self.variants.clear();
         self.variant_ids.clear();
         self.n_names = 0;
+        self.text_class = None;
     }
 
     /// Whether a text is so short or plain that no built-in rule can find anything, and there are no others:
