@@ -16,15 +16,11 @@ use crate::{telephones, tokens};
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let (mut floor, mut colons) = (0, 0);
-    let spoken_for = text.may & SPOKEN_FOR != 0;
     for run in runs {
         // `-0.1278`: the sign is not part of the number's form.
         let start = run.start as usize + usize::from(text.bytes[run.start as usize] == b'-');
         let number = Number { start, end: run.end as usize, digits: run.digits as usize };
         if number.start < floor {
-            continue;
-        }
-        if !spoken_for && number.is_idle(text) {
             continue;
         }
         if let Some(hit) = number.judge(text, &mut colons) {
@@ -79,16 +75,6 @@ const SPOKEN_FOR: RuleSet = Rule::Geo.bit()
     | LABELLED;
 
 impl Number {
-    /// Whether a number is so short that only words or what touches it could make it part of anything, where no word
-    /// does: most numbers are, and this tells it at once.
-    fn is_idle(self, text: &Text<'_>) -> bool {
-        self.end - self.start <= 2
-            && self.digits == self.end - self.start
-            && !matches!(text.at(self.end), b'.' | b':' | b'~')
-            && !matches!(text.before(self.start), b':' | b'+' | b'(')
-            && !self.follows_two_letters(text)
-    }
-
     fn judge(self, text: &Text<'_>, colons: &mut usize) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
         if is_uuid(run) {
@@ -111,13 +97,10 @@ impl Number {
 
     /// `HA 800041 B`: the letters stand before a space.
     fn after_letters(self, text: &Text<'_>) -> Option<Found> {
-        if self.follows_two_letters(text) { nino(text, self.start - 3) } else { None }
-    }
-
-    fn follows_two_letters(self, text: &Text<'_>) -> bool {
         let head = &text.bytes[self.start.saturating_sub(3)..self.start];
-        matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic())
-            && !is_run(text.before(self.start - 3))
+        let letters =
+            matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+        if letters && !is_run(text.before(self.start - 3)) { nino(text, self.start - 3) } else { None }
     }
 
     /// A run that begins with a digit.
