@@ -33,6 +33,7 @@ mod documents;
 mod explain;
 mod fields;
 mod file;
+mod inserts;
 mod keys;
 mod kinds;
 mod labelled;

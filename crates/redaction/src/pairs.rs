@@ -1,5 +1,5 @@
 //! Values under a name, in whatever notation the text uses: `name=value`, `"name": "value"`, `name: value`,
-//! `<name>value</name>`, `name = 'value'`, `--name value`, `name is value`, OTLP/JSON pairs, SQL inserts.
+//! `<name>value</name>`, `name = 'value'`, `--name value`, `name is value`, OTLP/JSON pairs.
 
 use crate::builtin::{Rule, RuleSet};
 use crate::context::{Found, Text};
@@ -79,7 +79,7 @@ pub(crate) fn whole(value: &[u8], meaning: Meaning) -> Option<(usize, usize)> {
 }
 
 /// Words for these say that a text is about a person.
-const PERSONAL: RuleSet = Rule::Email.bit()
+pub(crate) const PERSONAL: RuleSet = Rule::Email.bit()
     | Rule::Phone.bit()
     | Rule::Username.bit()
     | Rule::DateOfBirth.bit()
@@ -526,7 +526,7 @@ fn another_name(bytes: &[u8], at: usize) -> bool {
     name > 0 && matches!(bytes.get(at + name), Some(b'=' | b':')) || at >= bytes.len()
 }
 
-fn closing_quote(bytes: &[u8], from: usize, cap: usize, quote: u8, slashes: usize) -> usize {
+pub(crate) fn closing_quote(bytes: &[u8], from: usize, cap: usize, quote: u8, slashes: usize) -> usize {
     let mut i = from;
     while let Some(length) = bytes.get(i..cap).and_then(|rest| memchr::memchr(quote, rest)) {
         i += length;
@@ -544,59 +544,6 @@ fn closing_quote(bytes: &[u8], from: usize, cap: usize, quote: u8, slashes: usiz
     cap
 }
 
-fn count(bytes: &[u8], from: usize, most: usize, is: impl Fn(u8) -> bool) -> usize {
+pub(crate) fn count(bytes: &[u8], from: usize, most: usize, is: impl Fn(u8) -> bool) -> usize {
     bytes.get(from..).map_or(0, |b| b.iter().take(most).take_while(|b| is(**b)).count())
-}
-
-/// `INSERT INTO t (a, b) VALUES ('x', 'y')`: pairs the columns with the values. `values` is where the word
-/// `VALUES` begins.
-pub(crate) fn insert(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
-    let bytes = text.bytes;
-    let back = values.saturating_sub(1_024);
-    let before = bytes[back..values].trim_ascii_end();
-    let Some(columns) = before.strip_suffix(b")") else { return };
-    let Some(open) = memchr::memrchr(b'(', columns).map(|i| back + i) else { return };
-    let close = back + columns.len();
-    let names = bytes[open + 1..close].split(|b| *b == b',');
-    let mut i = values + 6 + count(bytes, values + 6, 3, |b| b == b' ');
-    if bytes.get(i) != Some(&b'(') {
-        return;
-    }
-    i += 1;
-    for name in names {
-        i += count(bytes, i, 4, |b| b == b' ');
-        let (start, end) = match bytes.get(i) {
-            Some(b'\'') => (i + 1, closing_quote(bytes, i + 1, bytes.len(), b'\'', 0)),
-            _ => (i, i + count(bytes, i, bytes.len(), |b| !matches!(b, b',' | b')'))),
-        };
-        text.spend(end - start);
-        if let Some(meaning) = text.meaning(name.trim_ascii()) {
-            let inside = &bytes[start..end];
-            let person = meaning.shape == Shape::BareName && text.hints_at(PERSONAL);
-            if person && words::is_full_name(inside) {
-                found.push(Found { start, end, rule: meaning.rule });
-            } else if let Some((from, to)) = whole(inside, meaning) {
-                found.push(Found { start: start + from, end: start + to, rule: meaning.rule });
-            } else if meaning.shape == Shape::Ruled {
-                let may = if meaning.is_built_in() { 1 << meaning.rule } else { 0 };
-                let alone = Text {
-                    bytes: inside,
-                    hits: &[],
-                    field: Some(meaning),
-                    field_is_technical: false,
-                    field_may: may,
-                    may,
-                    ..*text
-                };
-                let first = found.len();
-                crate::numbers::find_alone(&alone, found);
-                found[first..].iter_mut().for_each(|f| (f.start, f.end) = (f.start + start, f.end + start));
-            }
-        }
-        i = end + count(bytes, end, 1, |b| b == b'\'');
-        i += count(bytes, i, 2, |b| matches!(b, b',' | b' '));
-        if bytes.get(i).is_none_or(|b| *b == b')') {
-            return;
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::lexicon::{Act, Lexicon, Walk};
 use crate::patterns::Patterns;
 use crate::placeholder::Placeholders;
 use crate::policy::Scope;
-use crate::{network, numbers, pairs, tokens, words};
+use crate::{inserts, network, numbers, pairs, tokens, words};
 
 /// Everything that finding needs, compiled once.
 pub(crate) struct Scanner {
@@ -144,7 +144,7 @@ impl Scanner {
             }
             match act {
                 Act::Hint | Act::Name(_) => {}
-                Act::Insert => pairs::insert(&text, start, found),
+                Act::Insert => inserts::find(&text, start, found),
                 Act::Pem => {
                     let key = pem(bytes, start).map(|end| (end, Rule::PrivateKey));
                     claim(&text, start.saturating_sub(5), key, found);
