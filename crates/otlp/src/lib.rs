@@ -8,8 +8,10 @@
 //!
 //! The one design decision: a request is never turned into structs. [`Decoder`] walks the protobuf fields
 //! where they lie and appends each span or log record to the column builders; OTLP/JSON is translated into
-//! protobuf first, so that one walker decides what a request means. What it costs: the walker must agree
-//! with a real protobuf decoder on every byte, which property tests and fuzz targets check against prost.
+//! protobuf first, so that one walker decides what a request means; and a record is read as what differs from
+//! the one before it, because a proxy's are alike. What it costs: the walker must agree with a real protobuf
+//! decoder on every byte, and a record must mean the same whatever came before it, which property tests and
+//! fuzz targets check against prost and against the record alone.
 //!
 //! The invariant it keeps: a request is appended whole or not at all, and nothing in it is believed to be a
 //! service's name but a verified identity, a named attribute or the inventory, in a name's alphabet.

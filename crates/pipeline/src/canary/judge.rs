@@ -113,9 +113,7 @@ impl Judge {
         kinds: &BTreeSet<&'static str>,
         now: EventTime,
     ) -> Vec<Finding> {
-        let mine = self.under_way.iter_mut().filter(|sent| traces.contains(&sent.trace) && !sent.journal);
-        let mut back = false;
-        mine.for_each(|sent| (sent.journal, back) = (true, true));
+        let back = self.note(traces, |sent| &mut sent.journal);
         self.came_back("journal", back, kinds, now)
     }
 
@@ -125,9 +123,7 @@ impl Judge {
         kinds: &BTreeSet<&'static str>,
         now: EventTime,
     ) -> Vec<Finding> {
-        let mine = self.under_way.iter_mut().filter(|sent| traces.contains(&sent.trace) && !sent.archive);
-        let mut back = false;
-        mine.for_each(|sent| (sent.archive, back) = (true, true));
+        let back = self.note(traces, |sent| &mut sent.archive);
         self.came_back("archive", back, kinds, now)
     }
 
@@ -140,6 +136,15 @@ impl Judge {
         let mut kinds = BTreeSet::new();
         self.known().search(page.as_bytes(), true, &mut kinds);
         if kinds.is_empty() { Vec::new() } else { self.leaked("metrics", &kinds, now) }
+    }
+
+    /// Marks what came back; says whether any of it had not been marked before.
+    fn note(&mut self, traces: &BTreeSet<[u8; 16]>, mark: impl Fn(&mut Sent) -> &mut bool) -> bool {
+        let mut is_new = false;
+        for sent in self.under_way.iter_mut().filter(|sent| traces.contains(&sent.trace)) {
+            is_new |= !std::mem::replace(mark(sent), true);
+        }
+        is_new
     }
 
     fn came_back(

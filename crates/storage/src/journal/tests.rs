@@ -196,7 +196,7 @@ async fn damage_in_an_older_segment_stops_the_reader_there() {
     }
     let first = dir.path().join(format!("{:020}.journal", 0));
     let mut file = OpenOptions::new().write(true).open(first).unwrap();
-    file.write_all(b"XXXX").unwrap();
+    file.write_all(b"hurt").unwrap();
     let mut reader = journal.reader("detect", None).unwrap();
     let error = reader.next().await.unwrap_err();
     assert!(error.reason.contains("damaged at byte 0"), "{error}");
