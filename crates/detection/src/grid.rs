@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Settings;
+use crate::{Settings, Zone};
 
 /// Microseconds in a second.
 pub(crate) const SECOND: i64 = 1_000_000;
@@ -27,11 +27,11 @@ pub(crate) const HOURS: usize = 3;
 pub(crate) const SLOTS: usize = 48;
 
 /// Lengths of the horizons in microseconds, shortest first; each a multiple of the first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Grid {
     pub(crate) lengths: [i64; LEVELS],
     pub(crate) lateness: i64,
-    utc_offset: i64,
+    zone: Zone,
 }
 
 impl Grid {
@@ -41,7 +41,7 @@ impl Grid {
         Grid {
             lengths: [base, whole(MINUTE), whole(10 * MINUTE), whole(HOUR)],
             lateness: micros(settings.lateness).min(DAY),
-            utc_offset: i64::from(settings.utc_offset) * SECOND,
+            zone: settings.time_zone.clone(),
         }
     }
 
@@ -82,7 +82,7 @@ impl Grid {
 
     /// The slot of local time that `at` falls in.
     pub(crate) fn slot(&self, at: i64) -> usize {
-        let local = at.saturating_add(self.utc_offset);
+        let local = at.saturating_add(self.zone.ahead(at));
         let hour = local.div_euclid(HOUR).rem_euclid(24) as usize;
         // The epoch was a Thursday.
         let weekend = (local.div_euclid(DAY) + 3).rem_euclid(7) >= 5;
@@ -129,8 +129,13 @@ mod tests {
         let monday = 1_772_409_600 * SECOND; // 2026-03-02T00:00:00Z
         assert_eq!(grid.slot(monday), 0);
         assert_eq!(grid.slot(monday + 5 * DAY + 3 * HOUR), 27);
-        let east = Grid::new(&Settings { utc_offset: 3_600, ..Settings::default() });
+        let east = Grid::new(&Settings { time_zone: Zone::parse("+01:00").unwrap(), ..Settings::default() });
         assert_eq!(east.slot(monday - HOUR), 0);
+        let london =
+            Grid::new(&Settings { time_zone: Zone::parse("Europe/London").unwrap(), ..Settings::default() });
+        let slots = |day: i64| [0, 1, 2].map(|hour| london.slot(monday + day * DAY + hour * HOUR));
+        assert_eq!(slots(27), [24, 26, 27], "on 29 March one o'clock is skipped");
+        assert_eq!(slots(237), [25, 25, 26], "on 25 October it comes twice");
     }
 
     #[test]

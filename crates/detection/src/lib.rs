@@ -37,6 +37,7 @@ mod sources;
 pub mod state;
 pub mod stats;
 mod tails;
+mod zone;
 
 pub use engine::FeatureRow;
 pub use features::{FEATURE_VERSION, FEATURES};
@@ -47,3 +48,4 @@ pub use sensitivity::Sensitivity;
 pub use settings::Settings;
 pub use state::StateError;
 pub use stats::EngineStats;
+pub use zone::Zone;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use lapwing_telemetry::{Finding, FindingKind, FindingState, Pair, Signal};
 
-use crate::Settings;
 use crate::engine::Output;
 use crate::grid::{DAY, HOUR, MINUTE};
 use crate::mesh::Mesh;
 use crate::pair_state::{PairState, Pending};
+use crate::{Settings, Zone};
 
 /// Calls an hour: from one to two thousand a second.
 const RATES: [f64; 6] = [1.0, 8.0, 60.0, 600.0, 40_000.0, 7_200_000.0];
@@ -61,25 +61,46 @@ struct Shape {
 /// Share of calls in each of five durations and sizes.
 const SHARES: [f64; 5] = [0.3, 0.4, 0.2, 0.08, 0.02];
 
+/// Where and when a stream runs.
+#[derive(Clone, Copy)]
+struct Place {
+    zone: &'static str,
+    /// Its first moment, a Monday in UTC.
+    from: i64,
+    days: i64,
+}
+
+const UTC: Place = Place { zone: "UTC", from: MONDAY, days: 12 };
+
+/// Minutes of a nightly job of a call a minute, which two pairs run besides where clocks change: one by local time,
+/// one by UTC.
+const JOB: std::ops::Range<i64> = 130..170;
+
 /// Runs pairs of every rate for days; gives the findings opened after the first one.
-fn run(seed: u64, days: i64, shape: Shape) -> Vec<Finding> {
-    let window = 60;
-    let settings = Settings { window: std::time::Duration::from_secs(window), ..Settings::default() };
+fn run(seed: u64, place: Place, shape: Shape) -> Vec<Finding> {
+    let zone = Zone::parse(place.zone).expect("the tests know their zones");
+    let settings = Settings {
+        window: std::time::Duration::from_secs(60),
+        time_zone: zone.clone(),
+        ..Settings::default()
+    };
+    let from = place.from;
     let mut mesh = Mesh::new(1, Arc::new(settings), None);
     let mut random = Random(seed);
     let pairs: Vec<Pair> =
         (0..2 * RATES.len()).map(|i| Pair::new("c", &format!("a/{i}"), &format!("b/{}", i % 3))).collect();
     let mut places = Vec::new();
-    mesh.begin(MONDAY);
+    mesh.begin(from);
     for pair in &pairs {
-        places.push(mesh.engines[0].insert(pair.clone(), PairState::new(MONDAY)));
+        places.push(mesh.engines[0].insert(pair.clone(), PairState::new(from)));
     }
     let mut wavers = vec![[1.0; 3]; pairs.len()];
     let mut out = Vec::new();
-    let minutes = days * DAY / MINUTE;
+    let minutes = place.days * DAY / MINUTE;
     for minute in 0..minutes {
-        let start = MONDAY + minute * MINUTE;
-        let (hour, day) = ((start / HOUR) % 24, (start - MONDAY) / DAY % 7);
+        let start = from + minute * MINUTE;
+        let local = start + zone.ahead(start);
+        let (hour, day) = ((local / HOUR) % 24, (local - from).div_euclid(DAY) % 7);
         let swing = 1.0 + shape.season * (std::f64::consts::TAU * (hour as f64 - 8.0) / 24.0).sin();
         let level = swing * if shape.season > 0.0 && day >= 5 { 0.4 } else { 1.0 };
         for (i, pair) in pairs.iter().enumerate() {
@@ -87,7 +108,10 @@ fn run(seed: u64, days: i64, shape: Shape) -> Vec<Finding> {
                 // Lognormal: twice as much is as probable as half.
                 wavers[i] = [0; 3].map(|_| (shape.waver * random.normal()).exp());
             }
-            let mean = RATES[i % RATES.len()] * level * wavers[i][0] / 60.0;
+            let clock = if i == 0 { local } else { start };
+            let runs = place.zone != "UTC" && i < 2 && JOB.contains(&((clock / MINUTE) % 1_440));
+            let job = if runs { 1.0 } else { 0.0 };
+            let mean = RATES[i % RATES.len()] * level * wavers[i][0] / 60.0 + job;
             let pending = draw(&mut random, start, mean, wavers[i]);
             if let Some(pending) = pending {
                 mesh.engines[0].put(pair, places[i], pending);
@@ -121,31 +145,39 @@ fn draw(random: &mut Random, start: i64, mean: f64, [_, slow, fail]: [f64; 3]) -
 }
 
 /// Findings of so many days of such streams, which the budget must cover: a third of one a day.
-fn check(seed: u64, shape: Shape) {
-    let days = 12;
-    let found = run(seed, days, shape);
+fn check(seed: u64, place: Place, shape: Shape) {
+    let found = run(seed, place, shape);
     let told: Vec<(FindingKind, &str)> = found.iter().map(|f| (f.kind, f.explanation.as_str())).collect();
-    assert!(found.len() as f64 <= Settings::default().budget * (days - 1) as f64, "{told:#?}");
+    assert!(found.len() as f64 <= Settings::default().budget * (place.days - 1) as f64, "{told:#?}");
 }
 
 #[test]
 fn poisson_streams_keep_to_the_budget() {
-    check(1, Shape { season: 0.0, waver: 0.0 });
+    check(1, UTC, Shape { season: 0.0, waver: 0.0 });
 }
 
 #[test]
 fn seasonal_streams_keep_to_the_budget() {
-    check(2, Shape { season: 0.7, waver: 0.0 });
+    check(2, UTC, Shape { season: 0.7, waver: 0.0 });
 }
 
 #[test]
 fn streams_that_waver_more_than_chance_keep_to_the_budget() {
-    check(3, Shape { season: 0.0, waver: 0.25 });
+    check(3, UTC, Shape { season: 0.0, waver: 0.25 });
 }
 
 #[test]
 fn seasonal_streams_that_waver_keep_to_the_budget() {
-    check(4, Shape { season: 0.7, waver: 0.25 });
+    check(4, UTC, Shape { season: 0.7, waver: 0.25 });
+}
+
+#[test]
+fn clocks_that_go_forward_or_back_raise_nothing() {
+    let shape = Shape { season: 0.7, waver: 0.0 };
+    // Both weekends on which London changes its clocks, and the week after.
+    let from = |day: i64| Place { zone: "Europe/London", from: MONDAY + day * DAY, days: 21 };
+    check(5, from(14), shape);
+    check(6, from(224), shape);
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub struct Settings {
     pub max_pairs: usize,
     /// Names of operations kept per pair, for the exemplars; calls of further ones show none.
     pub max_operations_per_pair: usize,
-    /// Local time minus UTC, in seconds: which hour of the day and which day of the week it is.
-    pub utc_offset: i32,
+    /// Local time: which hour of the day and which day of the week it is.
+    pub time_zone: crate::Zone,
     /// The budget: false findings a day that are acceptable over the whole mesh. It is divided among all tests
     /// of a day, and so gives the tail probability below which a window is called unusual.
     pub budget: f64,
@@ -36,7 +36,7 @@ impl Default for Settings {
             learning: Duration::from_secs(86_400),
             max_pairs: 10_000,
             max_operations_per_pair: 32,
-            utc_offset: 0,
+            time_zone: crate::Zone::utc(),
             budget: 0.33,
             sensitivity: Vec::new(),
             collect_features: false,
@@ -85,7 +85,8 @@ mod tests {
     fn collecting_features_does_not_change_who_made_a_finding() {
         let plain = Settings::default();
         assert_eq!(plain.made_by(), Settings { collect_features: true, ..plain.clone() }.made_by());
-        assert_ne!(plain.made_by(), Settings { utc_offset: 3_600, ..plain.clone() }.made_by());
+        let east = crate::Zone::parse("+01:00").unwrap();
+        assert_ne!(plain.made_by(), Settings { time_zone: east, ..plain.clone() }.made_by());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_detection::{Model, Sensitivity};
+use lapwing_detection::{Model, Sensitivity, Zone};
 use lapwing_otlp::door::{DoorSettings, TlsSettings};
 use lapwing_otlp::{DecodeSettings, Inventory};
 use lapwing_redaction::{Redactor, Rules};
@@ -297,13 +297,22 @@ impl Builder<'_> {
     }
 
     fn detection(&mut self) -> lapwing_detection::Settings {
-        let detectors = &self.file.detectors;
+        let file = self.file;
+        let detectors = &file.detectors;
+        let time_zone = Zone::parse(&detectors.time_zone).unwrap_or_else(|| {
+            self.problem(
+                "detectors.time_zone",
+                "there is no such time zone".into(),
+                "write a name of the IANA database such as `Europe/London`, or an offset such as `+01:00`",
+            );
+            Zone::utc()
+        });
         lapwing_detection::Settings {
             window: detectors.window.0,
             lateness: detectors.lateness.0,
             learning: detectors.learning.0,
             max_pairs: detectors.max_pairs as usize,
-            utc_offset: detectors.utc_offset_minutes * 60,
+            time_zone,
             budget: detectors.budget,
             sensitivity: self.sensitivity(),
             ..lapwing_detection::Settings::default()
@@ -392,11 +401,6 @@ impl Builder<'_> {
                 !(file.detectors.budget > 0.0 && file.detectors.budget <= 1_000.0),
                 "detectors.budget",
                 "choose more than 0, at most 1000 false findings a day",
-            ),
-            (
-                file.detectors.utc_offset_minutes.abs() > 14 * 60,
-                "detectors.utc_offset_minutes",
-                "choose -840 to 840",
             ),
             (
                 file.receivers.otlp.limits.max_in_flight_requests == 0,

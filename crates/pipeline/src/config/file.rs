@@ -224,8 +224,9 @@ mirror! {
         budget: f64 = 0.33,
         /// More or less of the budget for some kinds of findings about some pairs; the last rule that matches counts.
         sensitivity: Vec<SensitivityRule> = Vec::new(),
-        /// Time zone of the daily and weekly rhythm, an offset from UTC in minutes.
-        utc_offset_minutes: i32 = 0,
+        /// Time zone of the daily and weekly rhythm: a name of the IANA database, for example `Europe/London`, whose
+        /// daylight saving is followed, or a fixed offset such as `+05:30`.
+        time_zone: String = "UTC".into(),
         /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
         model: Option<String> = None,
         /// Time between two saves of the learned state.
