@@ -39,6 +39,14 @@ pub(crate) enum Command {
         after_help = "Example:\n  lapwing backtest --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json"
     )]
     Backtest(BacktestArgs),
+    /// Show or export what has been learned: usual volume, response times and error rates of every pair.
+    #[command(
+        after_help = "Examples:\n  lapwing baseline show --config pipelines/standalone.yaml --top 20\n  lapwing baseline show --data-dir ./lapwing-data --source 'shop/*' --format json | jq '.pairs[].errors'\n  lapwing baseline export --data-dir ./lapwing-data --output baselines.md\n\nReads the state file of the running or stopped process and changes nothing."
+    )]
+    Baseline {
+        #[command(subcommand)]
+        action: BaselineCommand,
+    },
     /// Redact text, explain what rules do with it, or search files for what should not be there.
     #[command(
         args_conflicts_with_subcommands = true,
@@ -142,6 +150,58 @@ pub(crate) struct BacktestArgs {
     pub(crate) format: OutputFormat,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum BaselineCommand {
+    /// Print it.
+    #[command(after_help = "Example:\n  lapwing baseline show --source shop/cart --destination data/orders")]
+    Show(BaselineShowArgs),
+    /// Write all of it to a file, for an audit: with the hash of the state and the time.
+    #[command(
+        after_help = "Example:\n  lapwing baseline export --data-dir ./lapwing-data --output baselines.json"
+    )]
+    Export(BaselineExportArgs),
+}
+
+/// Which state, and which pairs of it.
+#[derive(Args)]
+pub(crate) struct StateArgs {
+    /// The state file, instead of the configuration's.
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub(crate) state: Option<PathBuf>,
+    /// The data directory, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Only pairs with this calling service: a name, or a pattern with one `*`.
+    #[arg(long, value_name = "NAME", default_value = "*", hide_default_value = true)]
+    pub(crate) source: String,
+    /// Only pairs with this called service, in the same way.
+    #[arg(long, value_name = "NAME", default_value = "*", hide_default_value = true)]
+    pub(crate) destination: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct BaselineShowArgs {
+    #[command(flatten)]
+    pub(crate) from: StateArgs,
+    /// Only so many pairs, those with the most calls first.
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// How to print it; a single pair is shown in full.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub(crate) format: ReportFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct BaselineExportArgs {
+    #[command(flatten)]
+    pub(crate) from: StateArgs,
+    /// The file; `.json` or `.md` says in which format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
 #[derive(Args)]
 pub(crate) struct RedactArgs {
     #[command(subcommand)]
@@ -229,4 +289,15 @@ pub(crate) enum OutputFormat {
     Table,
     /// For programs: one JSON object.
     Json,
+}
+
+/// How reports are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people at a terminal.
+    Table,
+    /// For programs: one JSON object.
+    Json,
+    /// For people who keep it: the auditor.
+    Markdown,
 }

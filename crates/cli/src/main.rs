@@ -6,6 +6,7 @@
 )]
 
 mod args;
+mod baseline;
 mod demo;
 mod explain;
 mod offline;
@@ -77,6 +78,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Replay(args) => offline::replay(&args)?,
         Command::Train(args) => offline::train(&args)?,
         Command::Backtest(args) => offline::backtest(&args)?,
+        Command::Baseline { action } => baseline::baseline(&action)?,
         Command::Redact(args) => redact::redact(&args)?,
         Command::Validate { files, rules } => {
             RuleSources::check(&rules).map_err(Failure::Config)?;

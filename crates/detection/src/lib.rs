@@ -31,6 +31,7 @@ pub mod model;
 #[cfg(test)]
 mod null;
 mod pair_state;
+mod readout;
 mod sensitivity;
 pub mod settings;
 mod sources;
@@ -39,11 +40,13 @@ pub mod stats;
 mod tails;
 mod zone;
 
+pub use baseline::volume::HourOfWeek;
 pub use engine::FeatureRow;
 pub use features::{FEATURE_VERSION, FEATURES};
 pub use mesh::Mesh;
 pub use model::{Model, ModelError};
 pub use pair_state::PairSummary;
+pub use readout::{Baselines, ErrorRate, PairBaseline, Quantiles, Rate, Threshold};
 pub use sensitivity::Sensitivity;
 pub use settings::Settings;
 pub use state::StateError;

@@ -55,6 +55,11 @@ impl Open {
         self.conditions.is_empty()
     }
 
+    /// Kinds and ids of the findings that are open.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (FindingKind, &str)> {
+        self.conditions.iter().map(|(kind, open)| (*kind, open.finding.id.as_str()))
+    }
+
     /// Whether a finding of this kind is open.
     pub(crate) fn has(&self, kind: FindingKind) -> bool {
         self.conditions.contains_key(&kind)

@@ -26,7 +26,7 @@ pub(crate) fn factor(rules: &[Sensitivity], kind: FindingKind, source: &str, des
     rules.iter().rev().find(matching).map_or(1.0, |rule| rule.factor.clamp(0.0, 1e6))
 }
 
-fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((begin, end)) => {

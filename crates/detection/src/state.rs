@@ -1,6 +1,7 @@
 //! Saving and restoring a mesh, so that it goes on as if nothing had happened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapwing_telemetry::{EventTime, Offset, Pair};
 use serde::{Deserialize, Serialize};
@@ -105,12 +106,7 @@ impl Mesh {
         model: Option<&Arc<Model>>,
         bytes: &[u8],
     ) -> Result<Mesh, StateError> {
-        let damaged = |_| StateError::Damaged { size: bytes.len() };
-        let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(damaged)?;
-        if version != VERSION {
-            return Err(StateError::Version { found: version });
-        }
-        let saved: Saved = postcard::from_bytes(bytes).map_err(damaged)?;
+        let saved = Saved::parse(bytes)?;
         let mut mesh = Mesh::new(partitions, settings, model);
         if (saved.window, saved.lateness) != (mesh.grid.base(), mesh.grid.lateness) {
             let seconds = |micros: i64| micros / crate::grid::SECOND;
@@ -122,6 +118,42 @@ impl Mesh {
         if saved.engines.len() != mesh.engines.len() {
             return Err(StateError::Partitions { found: saved.engines.len(), wanted: mesh.engines.len() });
         }
+        saved.into(&mut mesh);
+        Ok(mesh)
+    }
+
+    /// Makes a mesh to look at of what [`Mesh::save`] gave: windows and partitions are those of the state, all else
+    /// is as the settings say.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state is not of this program.
+    pub fn view(settings: &Settings, bytes: &[u8]) -> Result<Mesh, StateError> {
+        let saved = Saved::parse(bytes)?;
+        let duration = |micros: i64| Duration::from_micros(micros.unsigned_abs());
+        let settings = Settings {
+            window: duration(saved.window),
+            lateness: duration(saved.lateness),
+            ..settings.clone()
+        };
+        let partitions = u16::try_from(saved.engines.len()).unwrap_or(u16::MAX);
+        let mut mesh = Mesh::new(partitions, Arc::new(settings), None);
+        saved.into(&mut mesh);
+        Ok(mesh)
+    }
+}
+
+impl Saved {
+    fn parse(bytes: &[u8]) -> Result<Saved, StateError> {
+        let damaged = |_| StateError::Damaged { size: bytes.len() };
+        let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Err(StateError::Version { found: version });
+        }
+        postcard::from_bytes(bytes).map_err(damaged)
+    }
+
+    fn into(self, mesh: &mut Mesh) {
+        let saved = self;
         mesh.began_at = saved.began_at;
         mesh.boundary = saved.boundary;
         mesh.sharers = saved.sharers;
@@ -133,7 +165,6 @@ impl Mesh {
             engine.boundary = mesh.boundary;
             saved.into(engine);
         }
-        Ok(mesh)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lapwing_detection::{EngineStats, FeatureRow, Mesh, Model, PairSummary, Settings};
+use lapwing_detection::{Baselines, EngineStats, FeatureRow, Mesh, Model, PairSummary, Settings};
 use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Position};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,22 @@ impl Engines {
             postcard::from_bytes(saved).map_err(|e| format!("the saved state cannot be read: {e}"))?;
         let mesh = Mesh::restore(partitions, settings.clone(), model, &saved.mesh);
         Ok(Engines { mesh: mesh.map_err(|e| e.to_string())?, offset: saved.offset })
+    }
+
+    /// Makes engines to look at of what [`Engines::save`] gave: windows and partitions are those of the state.
+    ///
+    /// # Errors
+    /// Says in words why the state cannot be read.
+    pub fn view(settings: &Settings, saved: &[u8]) -> Result<Engines, String> {
+        let saved: Saved =
+            postcard::from_bytes(saved).map_err(|e| format!("the saved state cannot be read: {e}"))?;
+        let mesh = Mesh::view(settings, &saved.mesh).map_err(|e| e.to_string())?;
+        Ok(Engines { mesh, offset: saved.offset })
+    }
+
+    /// What has been learned.
+    pub fn baselines(&self) -> Baselines {
+        self.mesh.baselines()
     }
 
     /// The state of all engines and the offset it includes, in one piece so that it is saved atomically.

@@ -14,6 +14,7 @@
 //! unasked ends the process; replay runs the same intake and the same engines as the live pipeline.
 
 pub mod archive;
+pub mod baselines;
 pub mod canary;
 pub mod config;
 pub mod demo;

@@ -56,12 +56,22 @@ pub fn save(file: &Path, bytes: &[u8]) -> Result<(), StateError> {
 /// # Errors
 /// [`StateError`]: the file cannot be read, or is not what was saved.
 pub fn load(file: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    let damaged = |what| StateError::Damaged { file: file.to_owned(), what };
     let mut content = match fs::read(file) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StateError::Disk { file: file.to_owned(), source }),
     };
+    body(file, &content)?;
+    content.drain(..HEADER);
+    Ok(Some(content))
+}
+
+/// What was saved, of the whole content of a file.
+///
+/// # Errors
+/// [`StateError::Damaged`] if it is not what was saved.
+pub fn body<'a>(file: &Path, content: &'a [u8]) -> Result<&'a [u8], StateError> {
+    let damaged = |what| StateError::Damaged { file: file.to_owned(), what };
     if content.len() < HEADER || &content[..8] != MAGIC {
         return Err(damaged("is not lapwing's state, or of another version"));
     }
@@ -69,8 +79,7 @@ pub fn load(file: &Path) -> Result<Option<Vec<u8>>, StateError> {
     if crc32c::crc32c(&content[HEADER..]) != crc {
         return Err(damaged("has been damaged: its checksum does not match"));
     }
-    content.drain(..HEADER);
-    Ok(Some(content))
+    Ok(&content[HEADER..])
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! How many calls a pair makes, by hour of the day and kind of day.
 
+mod hours;
+
+pub use hours::HourOfWeek;
 use serde::{Deserialize, Serialize};
 
 use super::{Calibration, Learn};

@@ -12,7 +12,7 @@ use crate::pair_state::PairState;
 use crate::tails::negative_binomial_upper;
 
 /// Calls that the share of errors must rest on. Errors have no rhythm to learn, so this can be soon.
-const MIN_HISTORY: f64 = 30.0;
+pub(crate) const MIN_HISTORY: f64 = 30.0;
 /// Errors that must have been seen.
 const MIN_ERRORS: u64 = 5;
 /// And this many times the expected number.

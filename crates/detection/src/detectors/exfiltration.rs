@@ -11,7 +11,7 @@ use crate::grid::{BASE, HOUR, HOURS, MINUTES};
 use crate::tails::binomial_upper;
 
 /// Calls that the baseline must rest on.
-const MIN_HISTORY: f64 = 100.0;
+pub(crate) const MIN_HISTORY: f64 = 100.0;
 /// Calls above the usual that a window must have, or a slow shift.
 const MIN_LARGE: u64 = 3;
 /// Bytes beyond the usual that are worth a finding: less is a letter.

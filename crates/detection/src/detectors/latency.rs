@@ -15,7 +15,7 @@ const MIN_CALLS: u64 = 5;
 /// Calls from which on the window's own 90th percentile means something.
 const MIN_CALLS_FOR_TAIL: u64 = 20;
 /// Calls that the baseline must rest on.
-const MIN_HISTORY: f64 = 50.0;
+pub(crate) const MIN_HISTORY: f64 = 50.0;
 /// A shift is to at least this many times what is usual.
 const MIN_RATIO: f64 = 1.5;
 /// And by at least this much.
