@@ -113,12 +113,13 @@ fn learned(pair: &PairBaseline) -> String {
     }
 }
 
-/// One character for each hour of one kind of day: its height is the share of the largest hour of the week; `·` was
+/// One character for each hour of one kind of day: its height is the share of the largest hour of the week (of one call at least); `·` was
 /// never watched.
 fn sparkline(pair: &PairBaseline, weekend: bool) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = pair.hours.iter().filter_map(|h| h.calls).fold(0.0, f64::max);
-    let bar = |calls: f64| BARS[((calls / most.max(f64::MIN_POSITIVE) * 7.0).round() as usize).min(7)];
+    // A pair of less than a call an hour has no shape worth drawing large.
+    let most = pair.hours.iter().filter_map(|h| h.calls).fold(1.0, f64::max);
+    let bar = |calls: f64| BARS[((calls / most * 7.0).round() as usize).min(7)];
     let hours = pair.hours.iter().filter(|h| h.weekend == weekend);
     hours.map(|h| h.calls.map_or('·', bar)).collect()
 }
