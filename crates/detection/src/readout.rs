@@ -9,7 +9,7 @@ use crate::Settings;
 use crate::baseline::volume::HourOfWeek;
 use crate::baseline::{Distribution, Errors, Failures, Spread};
 use crate::engine::Engine;
-use crate::grid::{BASE, Grid, HOURS, LEVELS, SECOND, TENS, micros};
+use crate::grid::{BASE, Grid, HOURS, LEVELS, MINUTE, SECOND, TENS, micros};
 use crate::mesh::Mesh;
 use crate::pair_state::PairState;
 use crate::sensitivity::fits;
@@ -40,6 +40,8 @@ pub struct Baselines {
     pub sharing_pairs: u64,
     /// What the budget comes to in a single test, by length of the window.
     pub thresholds: Vec<Threshold>,
+    /// Minutes that local time was ahead of UTC at the end: hours of the week are local.
+    pub utc_offset_minutes: i64,
     /// Calling services remembered.
     pub sources: usize,
     /// The pairs, in the order of their names.
@@ -175,6 +177,7 @@ impl Mesh {
             budget_per_day: self.settings.budget,
             sharing_pairs: self.sharers,
             thresholds: thresholds(&self.grid, &self.settings, self.sharers),
+            utc_offset_minutes: self.settings.time_zone.ahead(self.boundary) / MINUTE,
             sources: self.sources.len(),
             pairs,
         }

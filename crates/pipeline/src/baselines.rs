@@ -28,8 +28,6 @@ pub struct Readout {
     pub saved_at: Option<String>,
     /// The last offset of the journal that it includes.
     pub included_offset: Option<u64>,
-    /// Minutes that local time is ahead of UTC: hours of the week are local.
-    pub utc_offset_minutes: i32,
     /// What was learned.
     #[serde(flatten)]
     pub baselines: Baselines,
@@ -62,7 +60,6 @@ pub fn read(settings: &Settings, file: &Path) -> Result<Readout, String> {
         state_sha256,
         saved_at: saved_at.map(|since| EventTime(since.as_micros() as i64).to_string()),
         included_offset: engines.offset().map(|offset| offset.0),
-        utc_offset_minutes: settings.detection.utc_offset / 60,
         baselines: engines.baselines(),
     })
 }

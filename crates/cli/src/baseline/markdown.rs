@@ -26,7 +26,7 @@ pub(super) fn report(readout: &Readout, at: &str) -> String {
     ));
     line(format_args!("| judged by | {} |", baselines.made_by));
     line(format_args!("| pairs | {} |", baselines.pairs.len()));
-    line(format_args!("| local time | UTC {:+} min |", readout.utc_offset_minutes));
+    line(format_args!("| local time | UTC {:+} min at the end |", baselines.utc_offset_minutes));
     line(format_args!("\n## Thresholds\n"));
     line(format_args!(
         "{} false findings a day over the whole mesh are accepted; {} familiar pairs share them. A window is unusual below:\n",

@@ -21,9 +21,19 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in
-        ["run", "replay", "train", "backtest", "redact", "validate", "schema", "retention", "demo", "version"]
-    {
+    for command in [
+        "run",
+        "replay",
+        "train",
+        "backtest",
+        "baseline",
+        "redact",
+        "validate",
+        "schema",
+        "retention",
+        "demo",
+        "version",
+    ] {
         let help = lapwing(&[command, "--help"], "");
         assert!(help.status.success(), "{command}");
         assert!(text(&help.stdout).contains("Example"), "{command} --help has no example");
