@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lapwing_telemetry::{Builders, Checkpoint, Entry, EventTime, Key, Signal, calls::event_time};
+use lapwing_telemetry::{
+    Builders, Checkpoint, Entry, EventTime, Key, SharedAttributes, Signal, calls::event_time,
+};
 
 use crate::attributes::Role;
 use crate::context::{Known, Resource, Scope};
@@ -147,11 +149,19 @@ pub struct Decoder {
     derived: Derived,
     /// Number of the last record; see [`Builders::append_like`].
     number: u64,
-    /// Its resource, its scope and the places of the attributes that became entries.
-    shape: (u64, u64, u64),
+    shape: Shape,
     stats: DecodeStats,
     /// What OTLP/JSON is translated into.
     translated: Vec<u8>,
+}
+
+/// Of the last record, for the next one to be like it.
+#[derive(Default)]
+struct Shape {
+    /// Its resource and its scope.
+    shared: [u64; 2],
+    /// Places of the attributes that became entries.
+    kept: u64,
 }
 
 /// Where decoders begin to number records: a builder must not take a record of one for that of another.
@@ -176,7 +186,7 @@ impl Decoder {
             names: NameTable::default(),
             derived: Derived::default(),
             number: FIRST_NUMBER.fetch_add(1 << 40, Ordering::Relaxed),
-            shape: (0, 0, 0),
+            shape: Shape::default(),
             stats: DecodeStats::default(),
             translated: Vec::new(),
         }
@@ -311,19 +321,21 @@ impl<'d> Batch<'d> {
         count(derived, record, stats);
         let cluster = cluster(record, resource, mesh, &settings.default_cluster);
         let call = derived.call(record, self.received_at, cluster);
-        let before = std::mem::replace(shape, (resource.attributes.id(), scope.attributes.id(), kept));
-        if record.changes().same_names && before == *shape {
+        let shared = [&resource.attributes, &scope.attributes];
+        let before = std::mem::replace(shape, Shape { shared: shared.map(SharedAttributes::id), kept });
+        if record.changes().same_names && before.kept == kept {
             let changed = Places(record.changes().values & kept).map(|place| {
                 let rank = (kept & first_bits(place)).count_ones() as usize;
                 (rank, record.attributes()[place].value.get(&record.arena))
             });
-            if self.builders.append_like(&call, *number, derived.same, changed) {
+            let others = (before.shared != shape.shared).then_some(&shared[..]);
+            if self.builders.append_like(&call, *number, derived.same, others, changed) {
                 return;
             }
         }
         let beyond = (64..record.len()).filter(|place| derived.keeps_beyond(record, *place));
         let entries = Places(kept).chain(beyond).map(|place| entry(record, place, names));
-        self.builders.append_with(&call, *number, &[&resource.attributes, &scope.attributes], entries);
+        self.builders.append_with(&call, *number, &shared, entries);
     }
 
     /// What became of the records so far.

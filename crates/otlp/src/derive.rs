@@ -73,20 +73,19 @@ impl Derived {
         } else {
             self.pair = Pair::read(record, &self.moment.ids, resource, mesh);
         }
-        self.same.request = side == self.pair.side && changed & Request::ROLES == 0;
-        self.same.response = side == self.pair.side && changed & Response::ROLES == 0;
+        let is_of_side = side == self.pair.side;
+        self.same.response = is_of_side && changed & Response::ROLES == 0;
         self.sizes = Sizes::default();
-        if !self.same.request {
-            self.request.clear();
-        }
         if !self.same.response {
             self.response.clear();
         }
-        let Some(side) = self.pair.side else { return };
+        let Some(side) = self.pair.side else {
+            self.same.request = is_of_side;
+            self.request.clear();
+            return;
+        };
         self.sizes = Sizes::read(record);
-        if !self.same.request {
-            self.request.read(record);
-        }
+        self.same.request = !self.request.read(record, if is_of_side { changed } else { !0 });
         if !self.same.response {
             self.response.read(record, side);
         }

@@ -122,6 +122,9 @@ pub(crate) struct Callers {
     places: HashMap<Arc<str>, u32, RandomState>,
     /// The caller that was remembered last.
     last: u32,
+    /// To be remembered before the next look. The table does not fit into a core's own cache: a run of
+    /// writes waits for memory about once, single ones wait each for itself.
+    waiting: Vec<Slot>,
 }
 
 /// Which half of a call told of its caller.
@@ -143,7 +146,16 @@ struct Slot {
     name: u32,
 }
 
+impl Slot {
+    fn is_of(&self, half: Half, span_id: [u8; 8]) -> bool {
+        self.span_id == span_id && self.half == half
+    }
+}
+
 const SLOTS: usize = 4;
+
+/// Callers that wait to be remembered.
+const MAX_WAITING: usize = 32;
 
 /// Distinct callers that are remembered at once; when there are more, everything is forgotten.
 const MAX_NAMES: usize = 65_536;
@@ -156,24 +168,37 @@ impl Callers {
             names: Vec::new(),
             places: HashMap::default(),
             last: 0,
+            waiting: Vec::with_capacity(MAX_WAITING),
         }
     }
 
     pub(crate) fn remember(&mut self, half: Half, span_id: [u8; 8], source: &Arc<str>) {
         let new = Slot { span_id, half, name: self.place(source) };
-        let bucket = self.bucket(span_id);
-        let bucket = &mut self.buckets[bucket];
-        if let Some(slot) = bucket.iter_mut().find(|slot| slot.span_id == span_id && slot.half == half) {
-            *slot = new;
-        } else {
-            bucket.copy_within(..SLOTS - 1, 1);
-            bucket[0] = new;
+        self.waiting.push(new);
+        if self.waiting.len() == MAX_WAITING {
+            self.write();
         }
     }
 
-    pub(crate) fn recall(&self, half: Half, span_id: [u8; 8]) -> Option<Arc<str>> {
-        let bucket = &self.buckets[self.bucket(span_id)];
-        let slot = bucket.iter().find(|slot| slot.span_id == span_id && slot.half == half)?;
+    /// Puts what waits into the table, in order.
+    fn write(&mut self) {
+        for new in &self.waiting {
+            let bucket = bucket(new.span_id, self.buckets.len());
+            let bucket = &mut self.buckets[bucket];
+            if let Some(slot) = bucket.iter_mut().find(|slot| slot.is_of(new.half, new.span_id)) {
+                *slot = *new;
+            } else {
+                bucket.copy_within(..SLOTS - 1, 1);
+                bucket[0] = *new;
+            }
+        }
+        self.waiting.clear();
+    }
+
+    pub(crate) fn recall(&mut self, half: Half, span_id: [u8; 8]) -> Option<Arc<str>> {
+        self.write();
+        let bucket = &self.buckets[bucket(span_id, self.buckets.len())];
+        let slot = bucket.iter().find(|slot| slot.is_of(half, span_id))?;
         self.names.get(slot.name as usize).cloned()
     }
 
@@ -193,20 +218,21 @@ impl Callers {
             self.names.clear();
             self.places.clear();
             self.buckets.fill([Slot::default(); SLOTS]);
+            self.waiting.clear();
         }
         let place = self.names.len() as u32;
         self.names.push(source.clone());
         self.places.insert(source.clone(), place);
         place
     }
+}
 
-    /// Ids ought to be random; folded and multiplied by 2^64 over the golden ratio (Knuth, volume 3, 6.4),
-    /// numbered ones spread as well.
-    fn bucket(&self, span_id: [u8; 8]) -> usize {
-        let id = u64::from_be_bytes(span_id);
-        let spread = (id ^ id >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (spread >> 32) as usize & (self.buckets.len() - 1)
-    }
+/// The bucket of a span's id, of so many, a power of two. Ids ought to be random; folded and multiplied by 2^64
+/// over the golden ratio (Knuth, volume 3, 6.4), numbered ones spread as well.
+fn bucket(span_id: [u8; 8], buckets: usize) -> usize {
+    let id = u64::from_be_bytes(span_id);
+    let spread = (id ^ id >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (spread >> 32) as usize & (buckets - 1)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod call;
 mod column;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -64,16 +65,18 @@ impl Builders {
     }
 
     /// Appends one call that has the attributes of the call with the number before `number`, except for the
-    /// values in `changed`: by their place among the attributes that were not shared; and the fields that are
-    /// the `same`. Returns whether it did; it does not if that call is not the last one of the same batch.
+    /// values in `changed`: by their place among the attributes that were not shared; with other `shared` ones, if
+    /// there are any; and the fields that are the `same`. Returns whether it did; it does not if that call is not
+    /// the last one of the same batch.
     pub fn append_like<'a>(
         &mut self,
         call: &Call<'_>,
         number: u64,
         same: Same,
+        shared: Option<&[&SharedAttributes]>,
         changed: impl Iterator<Item = (usize, &'a str)>,
     ) -> bool {
-        let appended = self.part(call).append_like(call, number, same, changed);
+        let appended = self.part(call).append_like(call, number, same, shared, changed);
         self.rows += usize::from(appended);
         appended
     }
@@ -208,6 +211,7 @@ impl CallBuilder {
         call: &Call<'_>,
         number: u64,
         same: Same,
+        shared: Option<&[&SharedAttributes]>,
         changed: impl Iterator<Item = (usize, &'a str)>,
     ) -> bool {
         if self.last.number == 0 || self.last.number != number - 1 {
@@ -215,16 +219,27 @@ impl CallBuilder {
         }
         self.append_fields(call, same);
         let start = self.entry_ends.len().checked_sub(2).map_or(0, |before| self.entry_ends[before] as usize);
-        let end = self.entry_keys.len();
-        self.entry_keys.extend_from_within(start..end);
-        self.entry_values.extend_from_within(start..end);
+        let (end, own) = (self.entry_keys.len(), start + self.last.shared);
+        match shared {
+            None => self.repeat_entries(start..end),
+            Some(shared) => {
+                shared.iter().for_each(|run| self.append_shared(run));
+                self.last.shared = self.entry_keys.len() - end;
+                self.repeat_entries(own..end);
+            }
+        }
+        let first = end + self.last.shared;
         for (place, value) in changed {
-            let at = end + self.last.shared + place;
-            self.entry_values[at] = self.value(self.entry_keys[at], value);
+            self.entry_values[first + place] = self.value(self.entry_keys[first + place], value);
         }
         self.entry_ends.push(self.entry_keys.len() as i32);
         self.last.number = number;
         true
+    }
+
+    fn repeat_entries(&mut self, entries: Range<usize>) {
+        self.entry_keys.extend_from_within(entries.clone());
+        self.entry_values.extend_from_within(entries);
     }
 
     fn append_fields(&mut self, call: &Call<'_>, same: Same) {

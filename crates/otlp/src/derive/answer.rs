@@ -16,12 +16,15 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) operation: String,
     pub(super) held: u64,
+    /// The path of the record before.
+    last_path: String,
 }
 
 impl Request {
     /// What it is read from.
-    pub(super) const ROLES: u64 =
-        bits(&[Role::Method, Role::Path, Role::Url, Role::RpcService, Role::RpcMethod]);
+    const ROLES: u64 = bits(&[Role::Method, Role::RpcService, Role::RpcMethod]) | Request::TARGET;
+    /// What the path is read from.
+    const TARGET: u64 = bits(&[Role::Path, Role::Url]);
 
     pub(super) fn clear(&mut self) {
         self.path.clear();
@@ -29,15 +32,27 @@ impl Request {
         (self.has_method, self.held) = (false, 0);
     }
 
-    /// Reads method, path template and operation. It was cleared before.
-    pub(super) fn read(&mut self, record: &Record<'_>) {
+    /// Reads method, path template and operation, if they may be others than those of the record before, as
+    /// far as the roles in `changed` are those whose values are. Returns whether anything is another.
+    pub(super) fn read(&mut self, record: &Record<'_>, changed: u64) -> bool {
+        let changed = changed & Request::ROLES;
+        if changed & Request::TARGET != 0 {
+            self.last_path.clear();
+            if let Some(target) = record.get(Role::Path).or_else(|| record.get(Role::Url)) {
+                path::template(target, &mut self.last_path);
+            }
+            std::mem::swap(&mut self.path, &mut self.last_path);
+        }
+        // Most targets differ in what the template leaves out.
+        if changed & !Request::TARGET == 0 && (changed == 0 || self.path == self.last_path) {
+            return false;
+        }
+        self.operation.clear();
+        (self.has_method, self.held) = (false, 0);
         let method = record.get(Role::Method).filter(|m| is_method(m));
         if method.is_some() {
             self.has_method = true;
             self.hold(Role::Method);
-        }
-        if let Some(target) = record.get(Role::Path).or_else(|| record.get(Role::Url)) {
-            path::template(target, &mut self.path);
         }
         let rpc_name = |role| record.get(role).filter(|name| is_rpc_name(name));
         match (rpc_name(Role::RpcService), rpc_name(Role::RpcMethod)) {
@@ -58,6 +73,7 @@ impl Request {
                 parts.into_iter().for_each(|part| self.operation.push_str(part));
             }
         }
+        true
     }
 
     fn hold(&mut self, role: Role) {

@@ -226,7 +226,7 @@ const KIND_CLIENT: i32 = 3;
 const KIND_PRODUCER: i32 = 4;
 
 /// The caller of a server's span: its parent's, or the one that the access log of the same hop names.
-fn caller(ids: &Ids, mesh: &Mesh) -> Option<Arc<str>> {
+fn caller(ids: &Ids, mesh: &mut Mesh) -> Option<Arc<str>> {
     let by_parent = ids.parent.and_then(|id| mesh.callers.recall(Half::Client, id));
     by_parent.or_else(|| ids.span.and_then(|id| mesh.callers.recall(Half::Server, id)))
 }
