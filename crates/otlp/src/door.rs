@@ -14,6 +14,7 @@ mod grpc;
 mod http;
 mod inflate;
 mod refusal;
+mod reply;
 mod stats;
 mod status;
 mod tls;

@@ -13,7 +13,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::decode::{Malformed, Payload};
+use crate::payload::{Malformed, Payload};
 use crate::wire::{BYTES, FIXED32, FIXED64, VARINT, key};
 
 /// Translates a request into protobuf, replacing what `out` held.

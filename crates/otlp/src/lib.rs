@@ -33,6 +33,7 @@
 
 pub mod access_log;
 pub mod attributes;
+mod batch;
 mod context;
 mod decode;
 mod derive;
@@ -46,9 +47,11 @@ mod names;
 #[cfg(test)]
 mod oracle;
 mod path;
+mod payload;
 mod record;
 pub mod recording;
 pub mod sender;
+mod settings;
 mod sniff;
 mod tail;
 mod traceparent;
@@ -57,6 +60,8 @@ mod verdict;
 mod walk;
 mod wire;
 
-pub use decode::{DecodeSettings, DecodeStats, Decoded, Decoder, Encoding, Limits, Malformed, Payload};
+pub use decode::Decoder;
 pub use inventory::{Inventory, InventoryError, MAX_WORKLOADS};
+pub use payload::{Encoding, Malformed, Payload};
+pub use settings::{DecodeSettings, DecodeStats, Decoded, Limits};
 pub use sniff::{latest_event_time, sniff};

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::attributes::Role;
+use crate::batch::Batch;
 use crate::context::Scope;
-use crate::decode::Batch;
 use crate::record::Record;
 use crate::value::{self, PAIR_KEY, PAIR_KEY_STRINDEX, PAIR_KNOWN, PAIR_VALUE, Shape, Text};
 use crate::wire::{BYTES, FIXED32, FIXED64, Fault, Reader, Room, VARINT, key, known};

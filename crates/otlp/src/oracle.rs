@@ -19,8 +19,10 @@ use prost::Message;
 
 use self::requests::{damaged, damages, logs, traces};
 use crate::attributes::{ATTRIBUTES, Role, role_of};
+use crate::batch::Batch;
 use crate::context::Scope;
-use crate::decode::{Batch, Decoder, Encoding, Payload};
+use crate::decode::Decoder;
+use crate::payload::{Encoding, Payload};
 use crate::record::{Kind, Record};
 use crate::value::Text;
 use crate::{DecodeSettings, Inventory, json};
@@ -173,7 +175,7 @@ fn contexts(
 
 fn reference_traces(decoder: &mut Decoder, request: &ExportTraceServiceRequest) -> Option<RecordBatch> {
     let mut builders = Builders::new(1);
-    let mut batch = Batch::new(decoder, NOW, &mut builders);
+    let mut batch = Batch::new(&mut decoder.learned, NOW, &mut builders);
     for group in &request.resource_spans {
         for scope_spans in &group.scope_spans {
             let (resource, scope) = contexts(&mut batch, group.resource.as_ref(), scope_spans.scope.as_ref());
@@ -185,7 +187,7 @@ fn reference_traces(decoder: &mut Decoder, request: &ExportTraceServiceRequest) 
 
 fn reference_logs(decoder: &mut Decoder, request: &ExportLogsServiceRequest) -> Option<RecordBatch> {
     let mut builders = Builders::new(1);
-    let mut batch = Batch::new(decoder, NOW, &mut builders);
+    let mut batch = Batch::new(&mut decoder.learned, NOW, &mut builders);
     for group in &request.resource_logs {
         for scope_logs in &group.scope_logs {
             let (resource, scope) = contexts(&mut batch, group.resource.as_ref(), scope_logs.scope.as_ref());

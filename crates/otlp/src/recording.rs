@@ -22,6 +22,7 @@ mod find;
 mod frames;
 mod peek;
 mod reorder;
+mod source;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -2,10 +2,10 @@
 
 use lapwing_telemetry::{EventTime, calls::event_time};
 
-use crate::decode::Payload;
 use crate::messages::{
     FIRST, LOG_ATTRIBUTE, LOG_OBSERVED_TIME, LOG_TIME, SECOND, SPAN_END, SPAN_KIND, SPAN_START,
 };
+use crate::payload::Payload;
 use crate::value::{PAIR_KEY, PAIR_VALUE, Shape, read as read_value};
 use crate::wire::{Fault, Reader, Room};
 

@@ -11,10 +11,11 @@ use lapwing_telemetry::same;
 
 use crate::access_log;
 use crate::attributes::{Role, role_of};
+use crate::batch::{Batch, has_access_log_attributes};
 use crate::context::Resource;
-use crate::decode::{Batch, Payload, has_access_log_attributes};
 use crate::known_names::Names;
 use crate::messages::*;
+use crate::payload::Payload;
 use crate::record::{Attribute, Kind, Record};
 use crate::tail::Tail;
 use crate::value::{self, Shape, Text};

@@ -1,16 +1,12 @@
 //! Connections: accepted one by one, served until they end, grow old or fall silent.
 
 use std::convert::Infallible;
-use std::future::Ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Version};
-use http_body_util::combinators::WithTrailers;
-use http_body_util::{Either, Full};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,12 +20,9 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::take;
+use super::reply::Reply;
 use super::stats::{DoorStats, count};
 use super::{DoorSettings, Shared, grpc, http as plain_http};
-
-/// The body of every answer: bytes, or bytes and gRPC's trailers.
-pub(super) type Reply =
-    Either<Full<Bytes>, WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>>;
 
 /// Serves one port until the door closes and then until its last connection has ended.
 pub(super) async fn serve(

@@ -12,18 +12,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Body;
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceResponse,
-};
-use prost::Message;
 use tokio::time::Instant;
 
-use super::accept::Reply;
 use super::admission::Ticket;
 use super::body::{Gathering, next_piece};
 use super::inflate::Compression;
 use super::refusal::{Refusal, Refused};
+use super::reply::{Reply, encode_response};
 use super::stats::count;
 use super::{Kept, Shared, status};
 use crate::{Encoding, Payload};
@@ -151,23 +146,6 @@ fn response_message(payload: Payload, kept: Kept) -> Bytes {
     framed.put_u32(message.len() as u32);
     framed.put_slice(&message);
     framed.freeze()
-}
-
-/// The export response of the signal, protobuf-encoded; HTTP sends the same.
-pub(super) fn encode_response(payload: Payload, kept: Kept) -> Vec<u8> {
-    let says_nothing = kept.says_nothing();
-    let rejected = i64::try_from(kept.rejected).unwrap_or(i64::MAX);
-    let error_message = kept.reason;
-    match payload {
-        Payload::Traces => {
-            let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message };
-            ExportTraceServiceResponse { partial_success: (!says_nothing).then_some(partial) }.encode_to_vec()
-        }
-        Payload::Logs => {
-            let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message };
-            ExportLogsServiceResponse { partial_success: (!says_nothing).then_some(partial) }.encode_to_vec()
-        }
-    }
 }
 
 fn success(message: Bytes) -> Response<Reply> {

@@ -7,12 +7,12 @@ use http_body_util::{Either, Full};
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::accept::Reply;
 use super::body::{Gathering, discard, next_piece};
 use super::inflate::Compression;
 use super::refusal::{Refusal, Refused};
+use super::reply::{Reply, encode_response};
 use super::stats::count;
-use super::{Kept, Shared, grpc, status};
+use super::{Kept, Shared, status};
 use crate::{Encoding, Payload};
 
 /// Answers one HTTP request, in the encoding it came in.
@@ -109,7 +109,7 @@ fn compression(headers: &HeaderMap) -> Result<Option<Compression>, Refused> {
 
 fn success(payload: Payload, encoding: Encoding, kept: Kept) -> Response<Reply> {
     let body = match encoding {
-        Encoding::Protobuf => grpc::encode_response(payload, kept),
+        Encoding::Protobuf => encode_response(payload, kept),
         Encoding::Json => json_response(payload, &kept),
     };
     response(StatusCode::OK, encoding, body)

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lapwing_telemetry::EventTime;
-
 use super::arrivals::Arrivals;
 use super::frames::FrameReader;
 use super::reorder::Reordered;
-use super::{FileSummary, Message, RecordingError, RecordingLimits};
+use super::source::Source;
+use super::{FileSummary, RecordingError, RecordingLimits};
 
 /// A file that is known to be a recording, not open yet.
 pub(super) struct Recorded {
@@ -29,8 +28,7 @@ impl Recorded {
     pub(super) fn open(&self, read: &Arc<AtomicU64>) -> Result<Reordered, RecordingError> {
         let frames = frames_of(&self.path, self.limits, read)?;
         let arrivals = self.arrivals.as_deref().map(Arrivals::open).transpose()?;
-        let source = Source { frames, arrivals, last: EventTime::MIN, other: 0 };
-        Ok(Reordered::new(source, self.limits))
+        Ok(Reordered::new(Source::new(frames, arrivals), self.limits))
     }
 }
 
@@ -42,38 +40,6 @@ pub(super) fn frames_of(
     let file = File::open(path).map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
     let counted = Counted { file, read: Arc::clone(read) };
     FrameReader::start(Box::new(BufReader::with_capacity(1 << 17, counted)), path, limits)
-}
-
-/// An open file.
-pub(super) struct Source {
-    frames: FrameReader<'static>,
-    arrivals: Option<Arrivals>,
-    last: EventTime,
-    /// Requests passed over because they carry neither spans nor log records.
-    pub(super) other: u64,
-}
-
-impl Source {
-    /// The next request with spans or log records; `None` at the end of the file.
-    pub(super) fn next(&mut self) -> Result<Option<Message>, RecordingError> {
-        while let Some(frame) = self.frames.next()? {
-            self.last = match &mut self.arrivals {
-                Some(arrivals) => arrivals.next(frame.stored_len, frame.body.len())?,
-                None => frame.glance.latest.unwrap_or(self.last),
-            };
-            match frame.glance.payload {
-                None => self.other += 1,
-                Some(payload) => {
-                    let (arrival, encoding, body) = (self.last, frame.encoding, frame.body);
-                    return Ok(Some(Message { arrival, payload, encoding, body }));
-                }
-            }
-        }
-        if let Some(arrivals) = &mut self.arrivals {
-            arrivals.finish()?;
-        }
-        Ok(None)
-    }
 }
 
 /// A file that counts what is read from it.

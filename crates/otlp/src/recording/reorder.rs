@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use lapwing_telemetry::EventTime;
 
-use super::file::Source;
+use super::source::Source;
 use super::{Message, RecordingError, RecordingLimits};
 
 pub(super) struct Reordered {
