@@ -47,6 +47,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: BaselineCommand,
     },
+    /// Say why a finding was made: observed and expected, its history, what else changed; and plot it.
+    #[command(
+        after_help = "Examples:\n  lapwing explain lw-5d0c --data-dir ./lapwing-data\n  lapwing explain lw-5d0c --config pipelines/standalone.yaml --output finding.svg\n  lapwing explain lw-5d0c --findings out.ndjson --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml\n\nThe windows come from a replay of the archive up to the finding, so it takes as long as that."
+    )]
+    Explain(ExplainArgs),
     /// Redact text, explain what rules do with it, or search files for what should not be there.
     #[command(
         args_conflicts_with_subcommands = true,
@@ -148,6 +153,35 @@ pub(crate) struct BacktestArgs {
     /// How to print the scores.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The finding's id, or as much of its beginning as no other has.
+    pub(crate) id: String,
+    /// The findings file (native format), instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) findings: Option<PathBuf>,
+    /// Recording to replay, instead of the archive.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Workload inventory of the recording.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+    /// Days before the finding to show; the baseline rests on all there is.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=90))]
+    pub(crate) days: u32,
+    /// Draw the plot to this file, too.
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) output: Option<PathBuf>,
+    /// The data directory, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How to print it; `json` has every window.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Subcommand)]

@@ -71,7 +71,7 @@ fn write(path: &Path, content: &str) -> anyhow::Result<()> {
 fn readout(args: &StateArgs) -> Result<Readout, Failure> {
     let mut settings = settings(&args.config)?;
     if let Some(dir) = &args.data_dir {
-        settings.data_dir.clone_from(dir);
+        settings = settings.with_data_dir(dir.clone());
     }
     let file = args.state.clone().unwrap_or_else(|| settings.state_file());
     let mut readout = read(&settings, &file).map_err(anyhow::Error::msg)?;

@@ -8,9 +8,11 @@
 mod args;
 mod baseline;
 mod demo;
+mod evidence;
 mod explain;
 mod offline;
 mod output;
+mod plot;
 mod redact;
 mod retention;
 mod run;
@@ -79,6 +81,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Train(args) => offline::train(&args)?,
         Command::Backtest(args) => offline::backtest(&args)?,
         Command::Baseline { action } => baseline::baseline(&action)?,
+        Command::Explain(args) => evidence::explain(&args)?,
         Command::Redact(args) => redact::redact(&args)?,
         Command::Validate { files, rules } => {
             RuleSources::check(&rules).map_err(Failure::Config)?;

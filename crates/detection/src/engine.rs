@@ -18,6 +18,7 @@ use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros
 use crate::intake::{Frame, Row};
 use crate::lifecycle::{Open, Subject};
 use crate::pair_state::{PairState, PairSummary, Pending};
+use crate::watch::Watching;
 use crate::{EngineStats, Model, Settings};
 
 /// Feature rows kept until somebody takes them; further ones are dropped and counted.
@@ -50,6 +51,8 @@ pub(crate) struct Engine {
     /// Base windows that have been gathered and not yet closed; none between two boundaries.
     pub(crate) closing: Vec<Closing>,
     features: Vec<FeatureRow>,
+    /// Whom somebody watches.
+    pub(crate) watching: Option<Watching>,
     pub(crate) stats: EngineStats,
 }
 
@@ -109,6 +112,7 @@ impl Engine {
             filled: BTreeMap::new(),
             closing: Vec::new(),
             features: Vec::new(),
+            watching: None,
             stats: EngineStats::default(),
         }
     }
@@ -314,6 +318,9 @@ impl Engine {
             }
             if level == TENS {
                 self.collect(pair, &state, &counts, boundary);
+            }
+            if let Some(watching) = &mut self.watching {
+                watching.see(&self.grid, pair, &state, &counts, level, boundary);
             }
             if self.reports(boundary) {
                 // A level as long as the one below has been judged; only silence has not.

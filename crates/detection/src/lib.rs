@@ -38,6 +38,7 @@ mod sources;
 pub mod state;
 pub mod stats;
 mod tails;
+mod watch;
 mod zone;
 
 pub use baseline::volume::HourOfWeek;
@@ -51,4 +52,5 @@ pub use sensitivity::Sensitivity;
 pub use settings::Settings;
 pub use state::StateError;
 pub use stats::EngineStats;
+pub use watch::{Reading, Value, Watch};
 pub use zone::Zone;

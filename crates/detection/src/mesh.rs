@@ -14,7 +14,8 @@ use crate::engine::{Engine, FeatureRow, Output};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, micros};
 use crate::incidents::Incidents;
 use crate::sources::{Moment, Sources};
-use crate::{EngineStats, Model, PairSummary, Settings};
+use crate::watch::Watching;
+use crate::{EngineStats, Model, PairSummary, Reading, Settings, Watch};
 
 /// Calls in a chain that errors of an update are followed through.
 const MAX_HOPS: usize = 8;
@@ -111,6 +112,17 @@ impl Mesh {
     /// [`Settings::collect_features`] is set.
     pub fn take_features(&mut self) -> Vec<FeatureRow> {
         self.engines.iter_mut().flat_map(Engine::take_features).collect()
+    }
+
+    /// Writes down the windows of some pairs from now on, see [`Mesh::take_readings`].
+    pub fn watch(&mut self, watch: &Watch) {
+        self.engines.iter_mut().for_each(|engine| engine.watching = Some(Watching::new(watch.clone())));
+    }
+
+    /// Hands out what was written down since the last time, in order of time within a partition.
+    pub fn take_readings(&mut self) -> Vec<Reading> {
+        let watching = self.engines.iter_mut().filter_map(|engine| engine.watching.as_mut());
+        watching.flat_map(Watching::take).collect()
     }
 
     /// What was learned of every pair, in order of their names.

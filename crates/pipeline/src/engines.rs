@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lapwing_detection::{Baselines, EngineStats, FeatureRow, Mesh, Model, PairSummary, Settings};
+use lapwing_detection::{
+    Baselines, EngineStats, FeatureRow, Mesh, Model, PairSummary, Reading, Settings, Watch,
+};
 use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Position};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,16 @@ impl Engines {
     /// Feature rows collected since the last call, when the settings ask for them.
     pub fn take_features(&mut self) -> Vec<FeatureRow> {
         self.mesh.take_features()
+    }
+
+    /// Writes down the windows of some pairs from now on.
+    pub fn watch(&mut self, watch: &Watch) {
+        self.mesh.watch(watch);
+    }
+
+    /// What was written down since the last call.
+    pub fn take_readings(&mut self) -> Vec<Reading> {
+        self.mesh.take_readings()
     }
 
     /// The learned pairs, sorted by name.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use lapwing_detection::FeatureRow;
 use lapwing_detection::PairSummary;
+pub use lapwing_detection::{FeatureRow, Reading, Value, Watch};
 use lapwing_otlp::DecodeStats;
 use lapwing_otlp::recording::{Message, Recording};
 use lapwing_storage::{Archive, ArchiveSettings, Dataset, dataset};
@@ -30,6 +30,19 @@ pub trait Observer {
 
     /// Features of closed windows, when the detection settings ask for them.
     fn features(&mut self, _rows: Vec<FeatureRow>) {}
+
+    /// Whose windows to write down; nobody's if `None`.
+    fn watch(&self) -> Option<Watch> {
+        None
+    }
+
+    /// Windows of the pairs watched, as they are judged.
+    fn readings(&mut self, _readings: Vec<Reading>) {}
+
+    /// Whether the rest of the recording is of no interest.
+    fn is_done(&self) -> bool {
+        false
+    }
 
     /// How far the replay is, of a total in the same unit.
     fn progress(&mut self, _done: u64, _total: u64) {}
@@ -79,7 +92,10 @@ pub fn replay(
     archive: Option<ArchiveSettings>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, String> {
-    let engines = Engines::new(settings.intake.partitions, &settings.detection, settings.model.as_ref());
+    let mut engines = Engines::new(settings.intake.partitions, &settings.detection, settings.model.as_ref());
+    if let Some(watch) = observer.watch() {
+        engines.watch(&watch);
+    }
     let archive = archive.map(Archive::open).transpose().map_err(|e| e.to_string())?;
     let mut run = Replay { engines, archive, observer, summary: Summary::default(), offset: 0 };
     if inputs.iter().any(|path| holds_parquet(path)) {
@@ -119,6 +135,9 @@ impl Replay<'_> {
             if intake.rows() >= GATHER_CALLS || arrived != hour {
                 hour = arrived;
                 self.frames(&mut intake)?;
+                if self.observer.is_done() {
+                    break;
+                }
                 self.observer.progress(progress.read_bytes(), progress.total_bytes());
             }
             self.summary.requests += 1;
@@ -137,6 +156,9 @@ impl Replay<'_> {
         let mut dataset = Dataset::open(inputs, partitions).map_err(|e| e.to_string())?;
         while let Some((position, calls)) = dataset.read().map_err(|e| e.to_string())? {
             self.frame(position.partition, &calls)?;
+            if self.observer.is_done() {
+                break;
+            }
             self.observer.progress(dataset.rows_read(), dataset.rows());
         }
         Ok(())
@@ -169,6 +191,10 @@ impl Replay<'_> {
         let features = self.engines.take_features();
         if !features.is_empty() {
             self.observer.features(features);
+        }
+        let readings = self.engines.take_readings();
+        if !readings.is_empty() {
+            self.observer.readings(readings);
         }
         if findings.is_empty() { Ok(()) } else { self.observer.findings(findings) }
     }

@@ -332,9 +332,8 @@ fn restored(settings: &Settings) -> Result<Engines, StartError> {
 async fn sinks(settings: &Settings, clock: &Clock) -> Result<Outbox, StartError> {
     let exporters = &settings.exporters;
     let mut outbox = Outbox::default();
-    if let Some(file) = &exporters.file {
-        let path =
-            file.path.as_ref().map_or_else(|| settings.data_dir.join("findings.ndjson"), PathBuf::from);
+    if exporters.file.is_some() {
+        let path = settings.findings_file();
         let open = FileSink::open(FileSettings {
             name: "file".into(),
             path: path.clone(),

@@ -116,6 +116,25 @@ impl Settings {
         self.data_dir.join("state").join("detect.state")
     }
 
+    /// The same for another data directory. An archive and a findings file that the configuration puts elsewhere stay.
+    #[must_use]
+    pub fn with_data_dir(mut self, dir: PathBuf) -> Settings {
+        if let Some(archive) = &mut self.archive
+            && archive.dir == self.data_dir.join("archive")
+        {
+            archive.dir = dir.join("archive");
+        }
+        self.journal.dir = dir.join("journal");
+        self.data_dir = dir;
+        self
+    }
+
+    /// Where the file of findings lies, whether or not one is written.
+    pub fn findings_file(&self) -> PathBuf {
+        let path = self.exporters.file.as_ref().and_then(|file| file.path.as_ref());
+        path.map_or_else(|| self.data_dir.join("findings.ndjson"), PathBuf::from)
+    }
+
     /// Where the archive lies, whether or not one is being kept.
     pub fn archive_dir(&self) -> PathBuf {
         self.archive.as_ref().map_or_else(|| self.data_dir.join("archive"), |a| a.dir.clone())

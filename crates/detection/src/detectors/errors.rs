@@ -72,6 +72,11 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     })
 }
 
+/// The share of errors up to which a window of so many calls makes no finding.
+pub(crate) fn usual_most(share: f64, calls: u64) -> f64 {
+    (MIN_RATIO * share).max(MIN_SHARE).max((MIN_ERRORS - 1) as f64 / calls.max(1) as f64).min(1.0)
+}
+
 /// Learns from a window how much errors cluster.
 pub(crate) fn learn_spread(state: &mut PairState, level: usize, seen: &SignalCounts) {
     let mean = state.errors.share() * seen.calls as f64;

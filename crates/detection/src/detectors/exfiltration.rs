@@ -128,6 +128,11 @@ fn claim(case: &Case<'_>, now: &Histogram, excess: f64, large: u64, p: f64, star
     }
 }
 
+/// Bytes up to which a window that usually carries `usual` makes no finding.
+pub(crate) fn usual_most(usual: f64) -> f64 {
+    (MIN_RATIO * usual).max(usual + MIN_EXCESS_BYTES)
+}
+
 /// Learns from a window how much the share of large calls varies.
 pub(crate) fn learn_spread(past: &mut Distribution, level: usize, seen: &Histogram) {
     let n = seen.total() as f64;

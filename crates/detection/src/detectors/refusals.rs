@@ -79,6 +79,11 @@ fn claim(case: &Case<'_>, n: u64, expected: f64, length: i64, p: f64, words: &Wo
     }
 }
 
+/// The number of refusals up to which a window makes no finding.
+pub(crate) fn usual_most(expected: f64) -> f64 {
+    (MIN_RATIO * expected).max((MIN_QUICK - 1) as f64)
+}
+
 /// Learns from a window how much refusals cluster.
 pub(crate) fn learn_spread(usual: &mut Failures, level: usize, n: u64, hours: f64, calls: u64) {
     let mean = usual.expected(hours, calls);
