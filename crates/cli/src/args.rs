@@ -52,6 +52,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  lapwing explain lw-5d0c --data-dir ./lapwing-data\n  lapwing explain lw-5d0c --config pipelines/standalone.yaml --output finding.svg\n  lapwing explain lw-5d0c --findings out.ndjson --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml\n\nThe windows come from a replay of the archive up to the finding, so it takes as long as that."
     )]
     Explain(ExplainArgs),
+    /// Replay a recording under two configurations and show which findings appear, vanish or change.
+    #[command(
+        after_help = "Examples:\n  lapwing simulate --input ./lapwing-data/archive --config now.yaml --config planned.yaml\n  lapwing simulate --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json --config pipelines/standalone.yaml --set receivers.otlp.default_cluster=cluster-lon-1 --set-b detectors.budget=3\n\nExit codes: 0 done; with --exit-code 1 if the findings differ"
+    )]
+    Simulate(SimulateArgs),
+    /// Learn from an archive or a recording into a state file that is not there yet, for `run` to start with.
+    #[command(
+        after_help = "Examples:\n  lapwing warm-start --config pipelines/standalone.yaml\n  lapwing warm-start --input /backup/otlp --inventory inventory.yaml --data-dir ./lapwing-data\n\nWithout --input the archive of the data directory is learned; `run` does that by itself when it finds no state\n(detectors.warm_start). What is found on the way is not published. Stop `run` first."
+    )]
+    WarmStart(WarmStartArgs),
     /// Redact text, explain what rules do with it, or search files for what should not be there.
     #[command(
         args_conflicts_with_subcommands = true,
@@ -153,6 +163,49 @@ pub(crate) struct BacktestArgs {
     /// How to print the scores.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct SimulateArgs {
+    /// Recording or archive: a folder or files; may be given several times.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub(crate) input: Vec<PathBuf>,
+    /// The configuration files: first A, then B. One alone is both, with `--set-b` for B.
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// One setting of both.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// One setting of B alone.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub(crate) set_b: Vec<String>,
+    /// Workload inventory (YAML) or `kubectl get pods -A -o json`, for both.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+    /// What was really done to the mesh: scores both.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// How to print it; `json` has every finding.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+    /// Exit with 1 if the findings differ.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct WarmStartArgs {
+    /// Recording or archive of another log: a folder or files; may be given several times.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Workload inventory (YAML) or `kubectl get pods -A -o json`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+    /// The data directory, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]

@@ -7,8 +7,14 @@ use std::path::Path;
 
 use anyhow::Context;
 use lapwing_pipeline::baselines::{PairBaseline, Readout, read};
+use lapwing_pipeline::replay::{Finding, Observer};
+use lapwing_pipeline::warm_start::prepare;
+use lapwing_telemetry::FindingState;
 
-use crate::args::{BaselineCommand, BaselineExportArgs, BaselineShowArgs, ReportFormat, StateArgs};
+use crate::args::{
+    BaselineCommand, BaselineExportArgs, BaselineShowArgs, ReportFormat, StateArgs, WarmStartArgs,
+};
+use crate::output::{count, progress_bar};
 use crate::run::system_clock;
 use crate::{Failure, settings};
 
@@ -16,6 +22,55 @@ pub(crate) fn baseline(action: &BaselineCommand) -> Result<(), Failure> {
     match action {
         BaselineCommand::Show(args) => show(args),
         BaselineCommand::Export(args) => export(args),
+    }
+}
+
+/// Learns history into a state file.
+pub(crate) fn warm_start(args: &WarmStartArgs) -> Result<(), Failure> {
+    let mut settings = settings(&args.config)?;
+    if let Some(dir) = &args.data_dir {
+        settings = settings.with_data_dir(dir.clone());
+    }
+    if args.inventory.is_some() {
+        settings.inventory.0.clone_from(&args.inventory);
+    }
+    let mut silent = Silent { bar: progress_bar("learning"), opened: 0 };
+    let (engines, summary) = prepare(&settings, &args.input, &mut silent).map_err(anyhow::Error::msg)?;
+    silent.bar.finish_and_clear();
+    let baselines = engines.baselines();
+    let young = baselines.pairs.iter().filter(|pair| pair.hours_learned < 24).count();
+    println!(
+        "Learned {} of {}, {} to {}, into {}",
+        count(summary.calls, "call"),
+        count(baselines.pairs.len() as u64, "pair"),
+        summary.first_received_at.as_deref().unwrap_or("-"),
+        summary.last_received_at.as_deref().unwrap_or("-"),
+        settings.state_file().display()
+    );
+    println!("{} on the way, not published", count(silent.opened, "finding"));
+    if young > 0 {
+        println!(
+            "{} less than 24 h of history and cannot be judged by every detector yet; `lapwing baseline show` says what is missing",
+            if young == 1 { "1 pair has".to_owned() } else { format!("{young} pairs have") }
+        );
+    }
+    Ok(())
+}
+
+struct Silent {
+    bar: indicatif::ProgressBar,
+    opened: u64,
+}
+
+impl Observer for Silent {
+    fn findings(&mut self, findings: Vec<Finding>) -> Result<(), String> {
+        self.opened += findings.iter().filter(|f| f.state == FindingState::Open).count() as u64;
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
     }
 }
 

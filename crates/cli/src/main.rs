@@ -17,6 +17,7 @@ mod redact;
 mod retention;
 mod run;
 mod scan;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -76,11 +77,13 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Redact(RedactArgs { action: Some(RedactCommand::Scan(args)), .. }) => {
             return scan::scan(&args);
         }
+        Command::Simulate(args) => return simulate::simulate(&args),
         Command::Run(args) => run::run(&args)?,
         Command::Replay(args) => offline::replay(&args)?,
         Command::Train(args) => offline::train(&args)?,
         Command::Backtest(args) => offline::backtest(&args)?,
         Command::Baseline { action } => baseline::baseline(&action)?,
+        Command::WarmStart(args) => baseline::warm_start(&args)?,
         Command::Explain(args) => evidence::explain(&args)?,
         Command::Redact(args) => redact::redact(&args)?,
         Command::Validate { files, rules } => {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lapwing_telemetry::{Calls, EventTime, Finding, Partition, Position};
+use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Partition, Position};
 
 use crate::engine::{Engine, FeatureRow, Output};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, micros};
@@ -112,6 +112,11 @@ impl Mesh {
     /// [`Settings::collect_features`] is set.
     pub fn take_features(&mut self) -> Vec<FeatureRow> {
         self.engines.iter_mut().flat_map(Engine::take_features).collect()
+    }
+
+    /// Says which offset of a log the state includes, after it has learned from another.
+    pub fn go_on_after(&mut self, offset: Option<Offset>) {
+        self.engines.iter_mut().for_each(|engine| engine.included = offset);
     }
 
     /// Writes down the windows of some pairs from now on, see [`Mesh::take_readings`].

@@ -91,6 +91,13 @@ impl Engines {
         self.mesh.take_features()
     }
 
+    /// Says which offset of the journal the state includes, after it has learned from an archive; `None` if from
+    /// another log, so that the whole journal follows.
+    pub fn go_on_after(&mut self, offset: Option<Offset>) {
+        self.mesh.go_on_after(offset);
+        self.offset = offset;
+    }
+
     /// Writes down the windows of some pairs from now on.
     pub fn watch(&mut self, watch: &Watch) {
         self.mesh.watch(watch);

@@ -30,6 +30,7 @@ pub mod rules;
 pub mod run;
 pub mod search;
 pub mod settings;
+pub mod warm_start;
 
 /// Redaction of single texts, for the command.
 pub use lapwing_redaction as redaction;

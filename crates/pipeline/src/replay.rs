@@ -92,6 +92,29 @@ pub fn replay(
     archive: Option<ArchiveSettings>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, String> {
+    played(settings, inputs, archive, observer)?.finish()
+}
+
+/// Replays the same, and gives the engines as they are after the last call: windows that are open stay open, so that
+/// another log can follow.
+///
+/// # Errors
+/// As for [`replay`].
+pub fn learn(
+    settings: &Settings,
+    inputs: &[PathBuf],
+    observer: &mut dyn Observer,
+) -> Result<(Engines, Summary), String> {
+    let run = played(settings, inputs, None, observer)?;
+    Ok((run.engines, run.summary))
+}
+
+fn played<'a>(
+    settings: &Settings,
+    inputs: &[PathBuf],
+    archive: Option<ArchiveSettings>,
+    observer: &'a mut dyn Observer,
+) -> Result<Replay<'a>, String> {
     let mut engines = Engines::new(settings.intake.partitions, &settings.detection, settings.model.as_ref());
     if let Some(watch) = observer.watch() {
         engines.watch(&watch);
@@ -103,7 +126,7 @@ pub fn replay(
     } else {
         run.recording(inputs, settings)?;
     }
-    run.finish()
+    Ok(run)
 }
 
 fn holds_parquet(path: &std::path::Path) -> bool {

@@ -31,6 +31,7 @@ use crate::outbox::Outbox;
 use crate::receive::{Changing, ReceiveSettings, receive};
 use crate::rules::{Fingerprint, RulesStatus};
 use crate::settings::Settings;
+use crate::warm_start::{self, History};
 
 /// Calls with `received_at` older than this are all in the log: the time between stamping a call and its
 /// frame being durable, with much to spare.
@@ -57,6 +58,8 @@ pub struct Pipeline {
     /// How the files of the rules looked when they were last read.
     rules_seen: Fingerprint,
     settings: Settings,
+    /// Says that the pipeline drains.
+    stopping: watch::Sender<bool>,
     /// Everything there is to know about how it is doing.
     pub gauges: Gauges,
     server: metrics::Servers,
@@ -94,6 +97,9 @@ impl Pipeline {
             (canaries, road, tap, alarms) = (Some(parts.0), Some(parts.1), Some(parts.2), Some(parts.3));
         }
 
+        // Before archive and retention begin to change it.
+        let history = settings.warm_start.then(|| History::find(&settings, &journal)).flatten();
+
         if let Some(archive_settings) = &settings.archive {
             let files = Archive::open(archive_settings.clone()).map_err(broken)?;
             // Archive, too, is woken while nothing comes: files are closed and hours deleted by the clock.
@@ -113,10 +119,16 @@ impl Pipeline {
             stages.push(stage("archive", archive(reader, files, plan, clock.clone(), beat, tap.clone()))?);
         }
 
-        let engines = restored(&settings)?;
         let mut reader = journal.reader("detect", quiet).map_err(broken)?;
-        if let Some(after) = engines.offset() {
-            reader.resume_after(Some(after)).map_err(broken)?;
+        let restored = restored(&settings)?;
+        match (&restored, &history) {
+            (Some(engines), _) => {
+                if let Some(after) = engines.offset() {
+                    reader.resume_after(Some(after)).map_err(broken)?;
+                }
+            }
+            (None, Some(history)) => history.place(&mut reader),
+            (None, None) => {}
         }
         let memory = Memory {
             file: settings.state_file(),
@@ -126,7 +138,21 @@ impl Pipeline {
         let (beat, seen) = Beat::new();
         gauges.detect = seen;
         let canary_watch = tap.zip(alarms).map(|(tap, alarms)| CanaryWatch { tap, alarms });
-        stages.push(stage("detect", detect(reader, engines, outbox, memory, beat, canary_watch))?);
+        let (stopping, stop) = watch::channel(false);
+        let told = settings.clone();
+        stages.push(stage("detect", async move {
+            let engines = match (restored, history) {
+                (Some(engines), _) => engines,
+                // It takes as long as it takes: the door is open meanwhile, and the journal holds what comes.
+                (None, Some(history)) => match warm_start::begin(&history, &told, &stop)? {
+                    Some(engines) => engines,
+                    None if *stop.borrow() => return Ok(()),
+                    None => Engines::new(told.intake.partitions, &told.detection, told.model.as_ref()),
+                },
+                (None, None) => Engines::new(told.intake.partitions, &told.detection, told.model.as_ref()),
+            };
+            detect(reader, engines, outbox, memory, beat, canary_watch).await
+        })?);
 
         let inventory =
             Arc::new(settings.read_inventory().map_err(|reason| StartError { reason, temporary: false })?);
@@ -165,6 +191,7 @@ impl Pipeline {
             rules_status,
             rules_seen: settings.rules.0.fingerprint(),
             settings,
+            stopping,
             gauges,
             server,
         })
@@ -258,6 +285,7 @@ impl Pipeline {
     /// The first loop that failed or missed the deadline.
     pub async fn drain(self) -> Result<(), StageError> {
         self.door.refuse();
+        self.stopping.send_replace(true);
         let deadline = self.shutdown_timeout;
         let drained = timeout(deadline, async {
             let cut = self.door.close(deadline / 2).await;
@@ -316,15 +344,15 @@ fn stage(
     Ok(Stage { name, ended })
 }
 
-fn restored(settings: &Settings) -> Result<Engines, StartError> {
+/// What was saved; `None` if nothing was.
+fn restored(settings: &Settings) -> Result<Option<Engines>, StartError> {
     let file = settings.state_file();
     let partitions = settings.intake.partitions;
     let (detection, model) = (&settings.detection, settings.model.as_ref());
     match state::load(&file).map_err(broken)? {
-        None => Ok(Engines::new(partitions, detection, model)),
-        Some(saved) => Engines::restore(partitions, detection, model, &saved).map_err(|reason| StartError {
-            reason: format!("state file `{}`: {reason}", file.display()),
-            temporary: false,
+        None => Ok(None),
+        Some(saved) => Engines::restore(partitions, detection, model, &saved).map(Some).map_err(|reason| {
+            StartError { reason: format!("state file `{}`: {reason}", file.display()), temporary: false }
         }),
     }
 }

@@ -15,7 +15,7 @@ use lapwing_storage::{ArchiveSettings, JournalSettings};
 use lapwing_telemetry::{CANARY_CLUSTER, FindingKind};
 
 use crate::canary::{CanarySettings, KINDS};
-use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry};
+use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry, WarmStart};
 use crate::rules::RuleSources;
 
 /// Everything a pipeline is told.
@@ -43,6 +43,8 @@ pub struct Settings {
     pub detection: Arc<lapwing_detection::Settings>,
     /// The fitted model, if one is configured.
     pub model: Option<Arc<Model>>,
+    /// Whether to learn from the archive when there is no saved state.
+    pub warm_start: bool,
     /// Time between two saves of the learned state.
     pub save_interval: Duration,
     /// Where findings go.
@@ -180,6 +182,7 @@ impl Builder<'_> {
             gather: (file.log.gather.0, file.log.gather_size.0 as usize),
             detection: Arc::new(self.detection()),
             model,
+            warm_start: file.detectors.warm_start == WarmStart::Archive,
             save_interval: file.detectors.save_interval.0,
             exporters: file.exporters.clone(),
             archive: file.archive.enabled.then_some(ArchiveSettings {

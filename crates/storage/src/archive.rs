@@ -335,6 +335,18 @@ fn lock(dir: &Path) -> Result<Option<File>, ArchiveError> {
     }
 }
 
+/// The files of an archive with the last offset in each, in the order of offsets; none if it does not exist.
+pub fn files(dir: &Path) -> Vec<(PathBuf, Offset)> {
+    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let hours = entries(dir).filter(|path| path.is_dir());
+    let mut files: Vec<(PathBuf, Offset)> = hours
+        .flat_map(|hour| entries(&hour))
+        .filter_map(|path| Some((path.clone(), last_offset(&path)?)))
+        .collect();
+    files.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    files
+}
+
 /// The last offset in a file's name; `None` if it is no file of an archive.
 fn last_offset(path: &Path) -> Option<Offset> {
     let name = path.file_name()?.to_str()?.strip_prefix("calls-")?.strip_suffix(".parquet")?;

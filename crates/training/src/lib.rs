@@ -9,6 +9,7 @@
 
 pub mod backtest;
 mod card;
+pub mod compare;
 mod fit;
 mod labels;
 mod manifest;

@@ -28,6 +28,8 @@ fn every_command_has_help_with_an_example() {
         "backtest",
         "baseline",
         "explain",
+        "warm-start",
+        "simulate",
         "redact",
         "validate",
         "schema",

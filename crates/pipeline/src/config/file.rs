@@ -229,9 +229,22 @@ mirror! {
         time_zone: String = "UTC".into(),
         /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
         model: Option<String> = None,
+        /// What to learn from when there is no saved state: `archive` replays what was received before, without
+        /// publishing again what it finds; `off` learns anew from what comes.
+        warm_start: WarmStart = WarmStart::Archive,
         /// Time between two saves of the learned state.
         save_interval: Span = Span::seconds(30),
     }
+}
+
+/// What to learn from when there is no saved state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmStart {
+    /// The archive.
+    Archive,
+    /// Nothing: learn anew.
+    Off,
 }
 
 /// How sensitive detection is to some kinds of findings about some pairs.

@@ -1,12 +1,14 @@
 //! Live, from a recording and from the archive: the same findings, by id and revision.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lapwing_otlp::recording::Recording;
 use lapwing_pipeline::replay::{Observer, replay};
 use lapwing_pipeline::settings::Settings;
+use lapwing_pipeline::warm_start::History;
 use lapwing_telemetry::{EventTime, Finding, FindingState};
 use prost::Message;
 
@@ -34,7 +36,7 @@ async fn the_live_runs_findings_are_those_of_replay_by_id_and_revision() {
     let recorded = dir.path().join("recorded.otlp");
     record(&recorded);
     let settings = settings(&dir.path().join("data"), &["detectors.learning=30m", "detectors.lateness=60s"]);
-    live(&settings, &recorded).await;
+    live(&settings, &recorded, 0..u64::MAX).await;
 
     let live = by_revision(&findings(&settings.data_dir.join("findings.ndjson")));
     let states = |state| live.values().filter(|finding| finding.state == state).count();
@@ -50,15 +52,60 @@ async fn the_live_runs_findings_are_those_of_replay_by_id_and_revision() {
     }
 }
 
-/// Sends the recording through the door, each request when it had arrived.
-async fn live(settings: &Settings, recorded: &Path) {
+/// Without its state, lapwing goes on from the archive as if nothing had happened; and one that is stopped while it
+/// learns has learned nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_start_finds_what_a_run_without_end_finds_by_id_and_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorded = dir.path().join("recorded.otlp");
+    record(&recorded);
+    let sets = ["detectors.learning=30m", "detectors.lateness=60s"];
+    let endless = settings(&dir.path().join("endless"), &sets);
+    live(&endless, &recorded, 0..u64::MAX).await;
+    let wanted = by_revision(&findings(&endless.data_dir.join("findings.ndjson")));
+
+    let broken = settings(&dir.path().join("broken"), &sets);
+    live(&broken, &recorded, 0..90).await;
+    let file = broken.data_dir.join("findings.ndjson");
+    let before = by_revision(&findings(&file));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::remove_file(broken.state_file()).unwrap();
+
+    let history = History::whole(&broken).expect("there is an archive");
+    assert!(history.learn(&broken, &tokio::sync::watch::channel(true).1).is_none(), "told to stop");
+    assert!(!broken.state_file().exists());
+
+    live(&broken, &recorded, 90..u64::MAX).await;
+    let after = by_revision(&findings(&file));
+    let opened = after.values().filter(|finding| finding.state == FindingState::Open).count();
+    assert!(opened >= 1 && !before.is_empty(), "{opened} opened after, {} before", before.len());
+    let cut = BEGIN.plus(Duration::from_secs(80 * 60));
+    assert!(
+        after.values().all(|finding| finding.revised_at() > cut),
+        "what was published is not published again"
+    );
+    let together: BTreeMap<_, _> = before.into_iter().chain(after).collect();
+    assert_eq!(together.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    assert_eq!(together, wanted, "every word of every revision");
+}
+
+/// Sends these minutes of the recording through the door, each request when it had arrived.
+async fn live(settings: &Settings, recorded: &Path, minutes: Range<u64>) {
     let mut running = Running::start(settings, true).await;
     let mut last = BEGIN;
+    let is_end = minutes.end == u64::MAX;
     for message in Recording::open(&[PathBuf::from(recorded)]).unwrap() {
         let message = message.unwrap();
+        if !minutes.contains(&(message.arrival.since(BEGIN).as_secs() / 60)) {
+            continue;
+        }
         last = message.arrival;
         running.hands.set(last);
         running.sender.send(message.payload, &message.body).await.unwrap();
+    }
+    if !is_end {
+        running.drain().await;
+        return;
     }
     // Some partitions have had no call for long: only word that nothing came moves their time on.
     running.hands.set(last.plus(Duration::from_secs(600)));
