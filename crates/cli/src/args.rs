@@ -31,12 +31,12 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Fit a multivariate model for the `profile` detector on recorded telemetry.
     #[command(
-        after_help = "Example:\n  lapwing train --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --name profile --until 2026-03-09T00:00:00Z"
+        after_help = "Example:\n  lapwing train --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --name profile --until 2026-03-09T00:00:00Z --labels datasets/mesh/stretched/labels.json"
     )]
     Train(TrainArgs),
     /// Score the findings on a recording against what was really done to the mesh.
     #[command(
-        after_help = "Example:\n  lapwing backtest --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json"
+        after_help = "Example:\n  lapwing backtest --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --labels datasets/mesh/stretched/labels.json --plot backtest.svg"
     )]
     Backtest(BacktestArgs),
     /// Show or export what has been learned: usual volume, response times and error rates of every pair.
@@ -148,6 +148,9 @@ pub(crate) struct TrainArgs {
     /// Folder of models; the version is the next free one.
     #[arg(long, default_value = "models", value_name = "DIR")]
     pub(crate) models: PathBuf,
+    /// What was really done to the mesh: the model is scored against it for its card.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
     /// Use only windows that begin before this time (RFC 3339), to keep the rest for judging the model.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
@@ -160,6 +163,9 @@ pub(crate) struct BacktestArgs {
     /// What was really done to the mesh, and when.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
+    /// Draw what was done and what was found over time to this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
     /// How to print the scores.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,

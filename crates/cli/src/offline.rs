@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,11 +11,12 @@ use lapwing_pipeline::replay::{FeatureRow, Finding, Observer, Summary, replay as
 use lapwing_pipeline::settings::Settings;
 use lapwing_telemetry::EventTime;
 use lapwing_training::{
-    Card, FitOptions, Fitter, Revision, backtest::GRACE, data_hash, load_labels, save, score,
+    Card, FitOptions, Fitted, Fitter, Report, Revision, backtest::GRACE, data_hash, load_labels, save, score,
 };
 
 use crate::args::{BacktestArgs, InputArgs, OutputFormat, ReplayArgs, TrainArgs};
 use crate::output::{count, grouped, progress_bar, table};
+use crate::plot::timeline;
 use crate::{Failure, settings};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
@@ -42,6 +43,11 @@ pub(crate) fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
     run_replay(&settings, &args.input.input, None, &mut revisions).map_err(anyhow::Error::msg)?;
     revisions.bar.finish_and_clear();
     let report = score(&labels, &revisions.revisions, GRACE);
+    if let Some(path) = &args.plot {
+        let drawn = timeline::draw(&labels, &revisions.revisions, &report)
+            .map_err(|e| anyhow::anyhow!("plot `{}`: {e}", path.display()))?;
+        std::fs::write(path, drawn).with_context(|| format!("plot `{}`", path.display()))?;
+    }
     match args.format {
         OutputFormat::Json => println!("{}", serde_json::to_string(&report)?),
         OutputFormat::Table => print!("{}", report.to_table()),
@@ -67,13 +73,29 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
     run_replay(&settings, &args.input.input, None, &mut collector).map_err(anyhow::Error::msg)?;
     collector.bar.finish_and_clear();
     let fitted = collector.fitter.fit()?;
+    let backtest =
+        args.labels.as_deref().map(|labels| judged(&settings, &args.input, &fitted, labels)).transpose()?;
+    let mut weaknesses = vec![
+        "Fitted on windows of all pairs together: a pair unlike all others scores high from its first day."
+            .into(),
+    ];
+    if backtest.is_some() && until.is_none() {
+        weaknesses.push("The backtest includes the days it was fitted on: read it as an upper bound.".into());
+    }
     let card = Card {
         data_hash: data_hash(&args.input.input)?,
-        data: args.input.input.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect::<Vec<_>>().join(", "),
+        data: args
+            .input
+            .input
+            .iter()
+            .filter_map(|p| p.file_name())
+            .map(|n| n.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(", "),
         settings_hash: settings.detection.made_by(),
         fitted_by: format!("lapwing {}", env!("CARGO_PKG_VERSION")),
-        backtest: None,
-        weaknesses: vec!["Fitted on windows of all pairs together: a pair unlike all others scores high from its first day.".into()],
+        backtest,
+        weaknesses,
     };
     let folder = save(&args.models, &fitted, &card)?;
     println!(
@@ -84,6 +106,17 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
     );
     println!("use it with `detectors: {{ model: {} }}`", folder.join("model.json").display());
     Ok(())
+}
+
+/// How the findings with a fitted model compare with labels. All detectors judge: what the model adds are findings of
+/// kind `profile`.
+fn judged(settings: &Settings, input: &InputArgs, fitted: &Fitted, labels: &Path) -> Result<Report, Failure> {
+    let labels = load_labels(labels)?;
+    let settings = Settings { model: Some(Arc::new(fitted.model.clone())), ..settings.clone() };
+    let mut revisions = Revisions { revisions: Vec::new(), bar: progress_bar("scoring") };
+    run_replay(&settings, &input.input, None, &mut revisions).map_err(anyhow::Error::msg)?;
+    revisions.bar.finish_and_clear();
+    Ok(score(&labels, &revisions.revisions, GRACE))
 }
 
 /// Settings of a replay: the configuration's, with the inventory of the command line, and no age too old.

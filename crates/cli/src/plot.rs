@@ -2,6 +2,7 @@
 
 pub(crate) mod svg;
 pub(crate) mod terminal;
+pub(crate) mod timeline;
 
 use lapwing_telemetry::EventTime;
 

@@ -73,7 +73,7 @@ impl Card {
         line(format_args!("\n## Backtest\n"));
         match &self.backtest {
             Some(report) => line(format_args!("```text\n{}```", report.to_table())),
-            None => line(format_args!("None: the data has no labels.")),
+            None => line(format_args!("None: no labels were given.")),
         }
         line(format_args!("\n## Known weaknesses\n"));
         for weakness in WEAKNESSES.iter().copied().chain(self.weaknesses.iter().map(String::as_str)) {

@@ -65,7 +65,7 @@ async fn a_warm_start_finds_what_a_run_without_end_finds_by_id_and_revision() {
     let wanted = by_revision(&findings(&endless.data_dir.join("findings.ndjson")));
 
     let broken = settings(&dir.path().join("broken"), &sets);
-    live(&broken, &recorded, 0..90).await;
+    live(&broken, &recorded, 0..75).await;
     let file = broken.data_dir.join("findings.ndjson");
     let before = by_revision(&findings(&file));
     std::fs::remove_file(&file).unwrap();
@@ -75,11 +75,11 @@ async fn a_warm_start_finds_what_a_run_without_end_finds_by_id_and_revision() {
     assert!(history.learn(&broken, &tokio::sync::watch::channel(true).1).is_none(), "told to stop");
     assert!(!broken.state_file().exists());
 
-    live(&broken, &recorded, 90..u64::MAX).await;
+    live(&broken, &recorded, 75..u64::MAX).await;
     let after = by_revision(&findings(&file));
     let opened = after.values().filter(|finding| finding.state == FindingState::Open).count();
     assert!(opened >= 1 && !before.is_empty(), "{opened} opened after, {} before", before.len());
-    let cut = BEGIN.plus(Duration::from_secs(80 * 60));
+    let cut = BEGIN.plus(Duration::from_secs(65 * 60));
     assert!(
         after.values().all(|finding| finding.revised_at() > cut),
         "what was published is not published again"
