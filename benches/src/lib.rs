@@ -7,6 +7,7 @@
 //! The invariant it keeps: the same request number and time always give the same bytes.
 
 mod rows;
+pub mod texts;
 mod workload;
 
 pub use rows::{GROUP_ROWS, Groups, NOW, PARTITIONS};
