@@ -48,6 +48,29 @@ pub const KINDS: &[&str] = &[
     "person_name",
     "street_address",
     "username",
+    "national_id",
+    "vat_number",
+    "learner_number",
+    "residence_permit",
+    "meter_point",
+    "location",
+    "crypto_address",
+    "card_code",
+    "cookie",
+    "authorization",
+    "url_signature",
+    "aws_secret_key",
+    "github_token",
+    "gitlab_token",
+    "slack_token",
+    "stripe_key",
+    "google_key",
+    "sendgrid_key",
+    "npm_token",
+    "pypi_token",
+    "twilio_key",
+    "llm_key",
+    "vendor_token",
 ];
 
 /// One value of every kind from a seed; the same seed gives the same values.
@@ -136,12 +159,62 @@ pub(super) fn planted(seed: u64) -> Vec<Planted> {
         value: format!("postgres://app:{password}@db.canary:5432/x"),
         ..itself("url_credentials", "note.dsn", password)
     });
-    let session = r.token(26);
+    all.push(named("session", "session.id", r.token(26)));
+    let cookie = r.token(26);
     all.push(Planted {
-        value: format!("JSESSIONID={session}; theme=dark"),
-        ..named("session", "cookie", session)
+        value: format!("remember={cookie}; theme=dark"),
+        ..named("cookie", "cookie", cookie)
     });
+    let credentials = r.token(32);
+    all.push(Planted {
+        value: format!("Negotiate {credentials}"),
+        ..named("authorization", "http.request.header.authorization", credentials)
+    });
+    let signature = r.hex(64);
+    all.push(Planted {
+        value: format!("https://files.canary.example.org/x?X-Amz-Signature={signature}"),
+        ..itself("url_signature", "note.link", signature)
+    });
+    // With its name: four digits alone stand in any text.
+    all.push(itself("card_code", "note.payment", format!("cvv={}", r.digits(4))));
+    all.extend(documents(r));
+    all.extend(tokens(r));
     all
+}
+
+/// Numbers of documents, contracts and places, which need a name.
+fn documents(r: &mut Random) -> Vec<Planted> {
+    let dni = r.between(10_000_000, 99_999_999);
+    let letter = &"TRWAGMYFPDXBNJZSQVHLCKE"[(dni % 23) as usize..][..1];
+    let degrees =
+        |r: &mut Random, low, high| format!("{}.{:06}", r.between(low, high), r.between(0, 999_999));
+    vec![
+        named("national_id", "dni", format!("{dni}{letter}")),
+        named("vat_number", "vat_number", vat(r)),
+        named("learner_number", "uln", learner(r)),
+        named("residence_permit", "brp_number", format!("RE{}", r.digits(7))),
+        named("meter_point", "mpan", meter_point(r)),
+        named("location", "lat_lng", format!("{},-{}", degrees(r, 50, 58), degrees(r, 1, 5))),
+    ]
+}
+
+/// Tokens that their providers mark with a prefix, and keys of clouds.
+fn tokens(r: &mut Random) -> Vec<Planted> {
+    vec![
+        named("aws_secret_key", "aws_secret_access_key", r.token(40)),
+        itself("github_token", "note.github", format!("ghp_{}", r.token(36))),
+        itself("gitlab_token", "note.gitlab", format!("glpat-{}", r.token(20))),
+        itself("slack_token", "note.chat", format!("xoxb-{}-{}-{}", r.digits(12), r.digits(12), r.token(24))),
+        itself("stripe_key", "note.shop", format!("sk_live_{}", r.token(24))),
+        itself("google_key", "note.maps", format!("AIza{}", r.token(35))),
+        itself("sendgrid_key", "note.mail", format!("SG.{}.{}", r.token(22), r.token(43))),
+        itself("npm_token", "note.npm", format!("npm_{}", r.token(36))),
+        itself("pypi_token", "note.pypi", format!("pypi-AgEIcHlwaS5vcmc{}", r.token(64))),
+        itself("twilio_key", "note.sms", format!("AC{}", r.hex(32))),
+        itself("llm_key", "note.model", format!("sk-ant-{}", r.token(40))),
+        itself("vendor_token", "note.vault", format!("hvs.{}", r.token(24))),
+        itself("crypto_address", "note.wallet", format!("0x{}", r.hex(40))),
+    ]
 }
 
 fn itself(kind: &'static str, key: &'static str, value: String) -> Planted {
@@ -175,6 +248,11 @@ impl Random {
 
     fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
         words[(self.next() % words.len() as u64) as usize]
+    }
+
+    /// Hexadecimal digits, with a letter and a digit among them.
+    fn hex(&mut self, length: usize) -> String {
+        format!("a7{}", self.from("0123456789abcdef", length - 2))
     }
 
     fn digits(&mut self, length: usize) -> String {
@@ -238,6 +316,32 @@ fn utr(r: &mut Random) -> String {
     format!("{}{nine}", &"21987654321"[(sum % 11) as usize..][..1])
 }
 
+/// A VAT registration of the United Kingdom: the weighted sum of seven digits and the last two make up 97.
+fn vat(r: &mut Random) -> String {
+    let seven = r.digits(7);
+    let sum: u32 = seven.bytes().zip((2..=8).rev()).map(|(d, w)| u32::from(d - b'0') * w).sum();
+    format!("GB{seven}{:02}", 97 - sum % 97)
+}
+
+/// A learner number: the last digit is ten minus the weighted sum modulo eleven, which is never zero.
+fn learner(r: &mut Random) -> String {
+    loop {
+        let nine = format!("{}{}", r.between(1, 9), r.digits(8));
+        let sum: u32 = nine.bytes().zip((2..=10).rev()).map(|(d, w)| u32::from(d - b'0') * w).sum();
+        if !sum.is_multiple_of(11) {
+            return format!("{nine}{}", 10 - sum % 11);
+        }
+    }
+}
+
+/// A meter point: the weighted sum of twelve digits modulo eleven is the last.
+fn meter_point(r: &mut Random) -> String {
+    let twelve = format!("{}{}", r.between(10, 23), r.digits(10));
+    let weights = [3, 5, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43];
+    let sum: u32 = twelve.bytes().zip(weights).map(|(d, w)| u32::from(d - b'0') * w).sum();
+    format!("{twelve}{}", sum % 11 % 10)
+}
+
 fn licence(r: &mut Random) -> String {
     let (decade, month, day) = (r.between(4, 9), r.between(1, 12), r.between(10, 28));
     format!(
@@ -286,7 +390,7 @@ pub(super) fn percent(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lapwing_redaction::{Redactor, Rules};
+    use lapwing_redaction::{BUILTINS, Redactor, Rules};
     use std::sync::Arc;
 
     use super::*;
@@ -301,6 +405,20 @@ mod tests {
         let values = |seed| planted(seed).into_iter().map(|p| p.value).collect::<Vec<_>>();
         assert_eq!(values(7), values(7));
         assert!(values(7).iter().zip(values(8)).all(|(a, b)| *a != b));
+    }
+
+    #[test]
+    fn every_built_in_rule_has_a_canary_that_it_takes() {
+        let rules = Arc::new(Rules::builtin());
+        let names: std::collections::BTreeSet<&str> = BUILTINS.iter().map(|rule| rule.name).collect();
+        // Addresses of private networks are topology: they stay unless an operator says otherwise.
+        let planted_kinds = KINDS.iter().copied().chain(["private_ip"]).collect();
+        assert_eq!(names, planted_kinds, "plant a value of every kind in `planted`");
+        for p in (0..20).flat_map(planted) {
+            let mut redactor = Redactor::new(rules.clone());
+            redactor.redact_text(Some(p.key), &p.value);
+            assert!(redactor.counts().contains_key(p.kind), "{} is taken as {:?}", p.kind, redactor.counts());
+        }
     }
 
     /// If this fails after a change of rules, redaction has become blind for a kind, or the value is not one.
