@@ -55,8 +55,8 @@ rules! {
         ["postgres://app:s3cr3t@db.data:5432/x", "https://u:p%40ss@example.com/"]
         ["https://example.com:8080/a@b", "spiffe://cluster.local/ns/shop/sa/cart"]
     Basic "basic_credentials" "credentials" Secret
-        ["Basic dXNlcjpodW50ZXIy", "Authorization: Basic YWRtaW46cGFzczE="]
-        ["Basic plan renewed"]
+        ["Basic dXNlcjpodW50ZXIy", "Authorization: Basic YWRtaW46cGFzczE=", "curl -u alice:hunter2 https://x.example"]
+        ["Basic plan renewed", "curl -u alice https://x.example"]
     Jwt "jwt" "jwt" Secret
         ["Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl"]
         ["eyJhbGciOiJIUzI1NiJ9", "eyJAAAA.eyJBBB"]
@@ -182,8 +182,11 @@ rules! {
         ["full_name=Ann Example", "{\"login\":\"jdoe\",\"name\":\"Jane Doe\"}", "?name=Amelia%20Abernathy&x=1", "\"surname\":\"O'Malley\"", "Alison McDonald <a@example.org>"]
         ["service.name=cart", "name=cart-v1", "full_name is required"]
     Username "username" "username" Personal
-        ["username=wsmith75", "\"login\":\"ann.b\"", "enduser.id: kharris"]
-        ["login failed", "POST /login?ok=1", "username=null"]
+        ["username=wsmith75", "\"login\":\"ann.b\"", "enduser.id: kharris",
+            "invalid user alice from 10.0.0.1 port 22", "Failed password for alice from 10.0.0.1", "login failed for user \"alice\"",
+            "open /home/alice/.ssh/config", "/Users/alice/Library/Caches", "C:\\Users\\alice\\AppData", "C:/Users/alice"]
+        ["login failed", "POST /login?ok=1", "username=null", "password authentication failed for user \"postgres\"",
+            "GET /home/offers/today", "/home/node/src/server.js", "POST /api/Users/create", "user created from template"]
     PublicIp "public_ip" "ip" Address
         ["81.41.159.210", "x-forwarded-for: 2a02:14b9:35d6::2aea", "peer 212.250.220.5:4711"]
         ["10.0.0.7", "127.0.0.1:8080", "[::1]:9080", "Chrome/11.9.13.61", "v1.11.22.161", "12:30:45:123", "abc::def"]

@@ -29,8 +29,24 @@ pub(crate) const VERSION: RuleSet = 1 << (RuleSet::BITS - 1);
 
 /// How far a word may stand before what it explains, in bytes.
 const REACH_BYTES: usize = 48;
-/// How far before a value the name may end that labels it: OTLP/JSON puts `","value":{"stringValue":"` between.
-const LABEL_BYTES: usize = 80;
+/// How far before a value a word of the name may end that labels it: a name of 64 bytes, and what OTLP/JSON puts
+/// between, `","value":{"stringValue":"`.
+pub(crate) const LABEL_BYTES: usize = 112;
+
+/// The name before a place that labels what stands there.
+#[derive(Clone, Copy)]
+pub(crate) struct Label {
+    place: usize,
+    /// Where it begins and ends.
+    pub(crate) name: Option<(usize, usize)>,
+    /// What it means, by rules that are on.
+    pub(crate) meaning: Option<Meaning>,
+}
+
+impl Label {
+    /// Of no place.
+    pub(crate) const NONE: Label = Label { place: usize::MAX, name: None, meaning: None };
+}
 
 /// A text under examination.
 #[derive(Clone, Copy)]
@@ -45,7 +61,7 @@ pub(crate) struct Text<'a> {
     pub(crate) field_is_technical: bool,
     /// The rule that the field's name speaks for, as a bit.
     pub(crate) field_may: RuleSet,
-    /// Rules that a word of the text or the field's name may speak for.
+    /// Rules that a word of the text or the field's name may speak for; while a number is looked at, a word near it.
     pub(crate) may: RuleSet,
     /// Rules that are switched off.
     pub(crate) disabled: RuleSet,
@@ -55,6 +71,8 @@ pub(crate) struct Text<'a> {
     pub(crate) actions: &'a [Action],
     /// How many bytes may still be looked at again.
     pub(crate) work: &'a Cell<usize>,
+    /// The label that was asked for last: several rules ask at one place.
+    pub(crate) last_label: &'a Cell<Label>,
 }
 
 impl Text<'_> {
@@ -85,13 +103,6 @@ impl Text<'_> {
         self.disabled & rule.bit() == 0
     }
 
-    /// Rules that a word before `place`, or the field's name, may speak for there.
-    pub(crate) fn may_at(&self, place: usize) -> RuleSet {
-        let after = self.hits.partition_point(|h| (h.end as usize) <= place);
-        let near = self.hits[..after].iter().rev().take_while(|h| h.end as usize + LABEL_BYTES >= place);
-        near.fold(self.field_may, |may, hit| may | self.lexicon.may(hit))
-    }
-
     /// Whether any word of the text hints at one of `rules`.
     pub(crate) fn hints_at(&self, rules: RuleSet) -> bool {
         self.may & rules != 0 && self.hits.iter().any(|h| self.lexicon.hints(h) & rules != 0)
@@ -116,15 +127,12 @@ impl Text<'_> {
         if self.field.is_some_and(|m| m.rule == rule.id()) {
             return true;
         }
-        match self.label(place) {
-            Some((start, end)) => {
-                let name = &self.bytes[start..end];
-                match self.meaning(name) {
-                    Some(meaning) => meaning.rule == rule.id(),
-                    None => !is_technical(name) && self.hints(rule, place),
-                }
+        match self.labelled(place) {
+            Label { meaning: Some(meaning), .. } => meaning.rule == rule.id(),
+            Label { name: Some((start, end)), .. } => {
+                self.hints(rule, place) && !is_technical(&self.bytes[start..end])
             }
-            None => self.hints(rule, place),
+            _ => self.hints(rule, place),
         }
     }
 
@@ -145,13 +153,22 @@ impl Text<'_> {
 
     /// Whether the name right before the value at `place`, or of the field, is one of `rule`'s.
     pub(crate) fn is_labelled(&self, rule: Rule, place: usize) -> bool {
-        let by_label = |(start, end): (usize, usize)| {
-            self.meaning(&self.bytes[start..end]).is_some_and(|m| m.rule == rule.id())
-        };
-        match self.label(place) {
-            Some(label) => by_label(label),
-            None => self.field.is_some_and(|m| m.rule == rule.id()),
+        let label = self.labelled(place);
+        let meaning = if label.name.is_some() { label.meaning } else { self.field };
+        meaning.is_some_and(|m| m.rule == rule.id())
+    }
+
+    /// The label of the value at `place`, and what it means.
+    pub(crate) fn labelled(&self, place: usize) -> Label {
+        let last = self.last_label.get();
+        if last.place == place {
+            return last;
         }
+        let name = self.label(place);
+        let meaning = name.and_then(|(start, end)| self.meaning(&self.bytes[start..end]));
+        let label = Label { place, name, meaning };
+        self.last_label.set(label);
+        label
     }
 
     /// Whether the value at `place` is labelled as a technical number or id.

@@ -2,8 +2,9 @@
 
 use crate::builtin::Rule;
 use crate::checks;
+use crate::classes::is_run;
 use crate::context::{Found, Text};
-use crate::numbers::{bounded, claim, is_run};
+use crate::numbers::{bounded, claim};
 
 pub(crate) fn iban(text: &Text<'_>, start: usize) -> Option<Found> {
     let bytes = text.bytes;

@@ -185,7 +185,8 @@ impl<'a> Asking<'a> {
         let replacement = if action == Action::Drop {
             String::new()
         } else {
-            let replaced = self.rules.replace(text, std::slice::from_ref(found), &self.scope);
+            let replaced =
+                self.rules.replace(text, std::slice::from_ref(found), &self.scope, &mut Vec::new());
             replaced[found.start..replaced.len() - (text.len() - found.end)].to_owned()
         };
         let entry = &self.rules.table[usize::from(found.rule)];

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use regex::bytes::Regex;
 
+use crate::classes::LONG;
+use crate::decode::may_spell;
 use crate::keys::{Keys, Meaning, Shape, is_technical};
 use crate::kinds::FieldKind;
 use crate::scan::Field;
@@ -182,36 +184,27 @@ fn is_structural(name: &str) -> bool {
 /// scanned even under a structural name: a caller may choose its own `x-request-id`.
 pub(crate) fn looks_technical(value: &str) -> bool {
     let bytes = value.as_bytes();
-    let mut digits = 0;
+    let (mut digits, mut run) = (0, 0);
     bytes.len() <= 256
-        && bytes.iter().all(|b| {
+        && bytes.iter().enumerate().all(|(i, b)| {
             let kind = TECHNICAL[usize::from(*b)];
             digits = if kind == 2 { digits + 1 } else { 0 };
-            // Card numbers have twelve digits or more, and no status, port, size or duration in ms has.
-            kind != 0 && digits < 12
+            run = if kind >= 2 { run + 1 } else { 0 };
+            // Card numbers have twelve digits or more, and no status, port, size or duration in ms has. What may be
+            // text in base64 or hexadecimal digits is read.
+            kind != 0 && digits < 12 && (run != LONG || !may_spell(&bytes[i + 1 - LONG..]))
         })
 }
 
-/// What technical values are written with: 1, digits: 2.
+/// What technical values are written with: 1, digits: 2, letters: 3.
 const TECHNICAL: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         kinds[byte] = match byte as u8 {
             b'0'..=b'9' => 2,
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'-'
-            | b'_'
-            | b'.'
-            | b':'
-            | b'/'
-            | b'|'
-            | b'*'
-            | b','
-            | b'~'
-            | b'+'
-            | b';' => 1,
+            b'a'..=b'z' | b'A'..=b'Z' => 3,
+            b'-' | b'_' | b'.' | b':' | b'/' | b'|' | b'*' | b',' | b'~' | b'+' | b';' => 1,
             b'<' | b'>' | b'(' | b')' | b'[' | b']' | b' ' => 1,
             _ => 0,
         };
@@ -275,7 +268,15 @@ mod tests {
         ] {
             assert!(looks_technical(value), "{value}");
         }
-        for value in ["ann@example.org", "a=b", "4111111111111111", "x%40y", "Zoë"] {
+        for value in [
+            "ann@example.org",
+            "a=b",
+            "4111111111111111",
+            "x%40y",
+            "Zoë",
+            "YW5uQGV4YW1wbGUub3Jn",
+            "id-YW5uQGV4YW1wbGUub3Jn",
+        ] {
             assert!(!looks_technical(value), "{value}");
         }
     }

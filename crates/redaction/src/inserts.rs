@@ -1,6 +1,8 @@
 //! Values of SQL inserts: the names stand in one list, the values in another.
 
-use crate::context::{Found, Text};
+use std::cell::Cell;
+
+use crate::context::{Found, Label, Text};
 use crate::keys::Shape;
 use crate::pairs::{PERSONAL, closing_quote, count, whole};
 use crate::{numbers, words};
@@ -36,6 +38,7 @@ pub(crate) fn find(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
                 found.push(Found { start: start + from, end: start + to, rule: meaning.rule });
             } else if meaning.shape == Shape::Ruled {
                 let may = if meaning.is_built_in() { 1 << meaning.rule } else { 0 };
+                let last_label = Cell::new(Label::NONE);
                 let alone = Text {
                     bytes: inside,
                     hits: &[],
@@ -43,6 +46,7 @@ pub(crate) fn find(text: &Text<'_>, values: usize, found: &mut Vec<Found>) {
                     field_is_technical: false,
                     field_may: may,
                     may,
+                    last_label: &last_label,
                     ..*text
                 };
                 let first = found.len();

@@ -9,6 +9,9 @@ use crate::numbers::{bounded, claim};
 /// Letters and digits that the longest of them has.
 const LETTERS: usize = 24;
 
+/// And the shortest.
+const SHORTEST: usize = 6;
+
 /// How a rule knows its numbers.
 struct Kind {
     rule: Rule,
@@ -47,11 +50,16 @@ pub(crate) fn find(text: &Text<'_>, start: usize) -> Option<Found> {
         return None;
     }
     let spelled = Spelled::read(text.bytes, start);
+    if spelled.len < SHORTEST {
+        return None;
+    }
     KINDS.iter().filter(|kind| text.may & kind.rule.bit() != 0).find_map(|kind| {
-        let labelled = text.is_labelled(kind.rule, start);
-        let fits = |letters: &[u8]| (kind.is_one)(letters) || labelled && (kind.may_be_one)(letters);
-        let end = spelled.longest(text.bytes, fits)?;
-        (labelled || text.says(kind.rule, start)).then(|| claim(text, kind.rule, start, end))?
+        let is_one = spelled.longest(text.bytes, |letters| (kind.is_one)(letters));
+        // What a label says costs more than the number's form.
+        let either = |letters: &[u8]| (kind.is_one)(letters) || (kind.may_be_one)(letters);
+        let labelled = spelled.longest(text.bytes, either).filter(|_| text.is_labelled(kind.rule, start));
+        let end = labelled.or_else(|| is_one.filter(|_| text.says(kind.rule, start)))?;
+        claim(text, kind.rule, start, end)
     })
 }
 
@@ -131,7 +139,7 @@ impl Spelled {
 
     /// Where the longest number ends that fits and ends there.
     fn longest(&self, bytes: &[u8], fits: impl Fn(&[u8]) -> bool) -> Option<usize> {
-        let lengths = (6..=self.len).rev();
+        let lengths = (SHORTEST..=self.len).rev();
         lengths.into_iter().find_map(|length| {
             let end = self.ends[length - 1];
             (bounded(bytes, end) && fits(&self.letters[..length])).then_some(end)

@@ -27,6 +27,14 @@ pub(crate) enum Act {
     Auth,
     /// The last word of a street's name: `12 High Street`.
     Street,
+    /// `user`, as in `for user alice from 10.0.0.1`.
+    User,
+    /// `Failed` and `Accepted`, as sshd writes them.
+    Login,
+    /// `home` and `Users`, as in `/home/alice`.
+    Home,
+    /// `curl`.
+    Curl,
 }
 
 struct Word {
@@ -41,7 +49,7 @@ struct Word {
 pub(crate) struct Lexicon {
     words: Vec<Word>,
     /// For each hash of 16 bits whether a word has it: most words of a text are in no slot, and this is small.
-    known: Vec<u64>,
+    known: Box<[u64; KNOWN]>,
     /// For each slot the first word with its hash, counted from one; 0 if there is none.
     slots: Vec<u16>,
     /// For each word the next one in its slot.
@@ -52,42 +60,23 @@ pub(crate) struct Lexicon {
     dotted: Vec<u16>,
 }
 
-/// A run of letters, digits, `-` and `_`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
-    /// How many digits it has.
-    pub(crate) digits: u32,
-}
-
 /// What the walk found.
 #[derive(Default)]
 pub(crate) struct Walk {
-    classes: Classes,
+    pub(crate) classes: Classes,
     /// Words, in order.
     pub(crate) hits: Vec<Hit>,
-    /// Where `@` stands.
-    pub(crate) ats: Vec<u32>,
-    /// Where `://` stands.
-    pub(crate) schemes: Vec<u32>,
-    /// Runs with a digit.
-    pub(crate) numbers: Vec<Run>,
-    /// Runs long enough to be text in base64: where each begins and ends.
-    pub(crate) long: Vec<(u32, u32)>,
     /// Tokens that may begin: place and number.
     pub(crate) tokens: Vec<(u32, u16)>,
     /// Where JSON web tokens may begin.
     pub(crate) jwts: Vec<u32>,
     /// Rules that any word of the text may speak for.
     pub(crate) may: RuleSet,
-    /// Whether `{` was seen.
-    pub(crate) braces: bool,
-    /// Whether `%`, `\`, `&` or anything outside ASCII was seen.
-    pub(crate) encoded: bool,
 }
 
 const SLOTS: usize = 1 << 13;
+/// A bit for each hash.
+const KNOWN: usize = 1 << (16 - 6);
 
 /// Words that only hint, beside those of the names of fields.
 const HINTS: &[(&str, RuleSet)] = &[
@@ -154,7 +143,7 @@ impl Lexicon {
     pub(crate) fn new(keys: &Keys, disabled: RuleSet) -> Lexicon {
         let mut lexicon = Lexicon {
             words: Vec::new(),
-            known: vec![0; 1 << (16 - 6)],
+            known: Box::new([0; KNOWN]),
             slots: vec![0; SLOTS],
             next: Vec::new(),
             tokens: vec![Vec::new(); 256],
@@ -167,6 +156,12 @@ impl Lexicon {
             ("basic", Act::Basic),
             ("values", Act::Insert),
             ("auth", Act::Auth),
+            ("user", Act::User),
+            ("accepted", Act::Login),
+            ("failed", Act::Login),
+            ("home", Act::Home),
+            ("users", Act::Home),
+            ("curl", Act::Curl),
         ] {
             lexicon.add(text, act, 0, 0);
         }
@@ -201,8 +196,8 @@ impl Lexicon {
         let mut padded = text.as_bytes().to_vec();
         padded.resize(text.len() + 8, 0);
         let hash = hash(&padded, 0, text.len());
-        self.known[hash >> 6] |= 1 << (hash & 63);
-        let slot = hash & (SLOTS - 1);
+        self.known[usize::from(hash >> 6)] |= 1 << (hash & 63);
+        let slot = usize::from(hash) & (SLOTS - 1);
         self.words.push(Word { text: text.into(), act, hints, may });
         self.next.push(self.slots[slot]);
         self.slots[slot] = self.words.len() as u16;
@@ -243,47 +238,38 @@ impl Lexicon {
 
     /// Walks over `text`.
     pub(crate) fn walk(&self, text: &[u8], walk: &mut Walk) {
-        walk.clear();
-        walk.classes.read(text);
-        (walk.braces, walk.encoded) = (walk.classes.braces, walk.classes.encoded);
-        for at in walk.classes.ats() {
-            walk.ats.push(at as u32);
-        }
-        for at in walk.classes.schemes() {
-            walk.schemes.push(at as u32);
-        }
-        let padded = walk.classes.padded();
+        let Walk { classes, hits, tokens, jwts, .. } = walk;
+        classes.read(text);
+        hits.clear();
+        tokens.clear();
+        jwts.clear();
         let mut may = 0;
-        walk.classes.each_word(|start, end| {
+        classes.each_word(|padded, start, end| {
             let hash = hash(padded, start, end);
-            if self.known[hash >> 6] & 1 << (hash & 63) != 0
+            if self.known[usize::from(hash >> 6)] & 1 << (hash & 63) != 0
                 && let Some(hit) = self.find(padded, start, end, hash)
             {
                 may |= self.may(&hit);
-                walk.hits.push(hit);
+                hits.push(hit);
             }
         });
         walk.may = may;
-        let run = |(start, end, digits)| Run { start: start as u32, end: end as u32, digits: digits as u32 };
-        for number in walk.classes.numbers() {
-            walk.numbers.push(run(number));
-        }
-        for (start, end) in walk.classes.long() {
-            walk.long.push((start as u32, end as u32));
-            for token in &self.tokens[usize::from(padded[start])] {
+        for (start, _) in &classes.long {
+            let place = *start as usize;
+            for token in &self.tokens[usize::from(text[place])] {
                 let prefix = TOKENS[usize::from(*token)].prefix.as_bytes();
-                if prefix[1] == padded[start + 1] && padded[start..].starts_with(prefix) {
-                    walk.tokens.push((start as u32, *token));
+                if prefix[1] == text[place + 1] && text[place..].starts_with(prefix) {
+                    tokens.push((*start, *token));
                 }
             }
-            if padded[start..].starts_with(b"eyJ") {
-                walk.jwts.push(start as u32);
+            if text[place] == b'e' && text[place..].starts_with(b"eyJ") {
+                jwts.push(*start);
             }
-            if start > 0 && padded[start - 1] == b'.' {
+            if place > 0 && text[place - 1] == b'.' {
                 for token in &self.dotted {
                     let prefix = TOKENS[usize::from(*token)].prefix.as_bytes();
-                    if padded[..start].ends_with(prefix) {
-                        walk.tokens.push(((start - prefix.len()) as u32, *token));
+                    if text[..place].ends_with(prefix) {
+                        tokens.push((start - prefix.len() as u32, *token));
                     }
                 }
             }
@@ -291,8 +277,8 @@ impl Lexicon {
     }
 
     /// The word `start..end`.
-    fn find(&self, padded: &[u8], start: usize, end: usize, hash: usize) -> Option<Hit> {
-        let mut number = self.slots[hash & (SLOTS - 1)];
+    fn find(&self, padded: &[u8], start: usize, end: usize, hash: u16) -> Option<Hit> {
+        let mut number = self.slots[usize::from(hash) & (SLOTS - 1)];
         while number != 0 {
             let word = &self.words[usize::from(number) - 1];
             if word.text.as_bytes().eq_ignore_ascii_case(&padded[start..end]) {
@@ -305,15 +291,36 @@ impl Lexicon {
 }
 
 impl Walk {
-    fn clear(&mut self) {
-        self.hits.clear();
-        self.ats.clear();
-        self.schemes.clear();
-        self.numbers.clear();
-        self.long.clear();
-        self.tokens.clear();
-        self.jwts.clear();
-        (self.may, self.braces, self.encoded) = (0, false, false);
+    /// Makes this what a walk finds over the text in which each of `spans`, in order, was replaced by a placeholder
+    /// and the text's length changed by `grown` up to there. Words and runs must not go over their edges.
+    pub(crate) fn replaced(&mut self, spans: &[(usize, usize)], grown: &[isize]) {
+        let moved = |at: u32, length: usize| {
+            let at = at as usize;
+            let before = spans.partition_point(|(_, end)| *end <= at);
+            let inside = spans.get(before).is_some_and(|(start, _)| *start < at + length);
+            let by = if before == 0 { 0 } else { grown[before - 1] };
+            (!inside).then(|| at.wrapping_add_signed(by) as u32)
+        };
+        let Walk { classes, hits, tokens, jwts, .. } = self;
+        let pair = |start: &mut u32, end: &mut u32| {
+            let length = *end - *start;
+            let at = moved(*start, length as usize);
+            (*start, *end) = at.map_or((0, 0), |at| (at, at + length));
+            at.is_some()
+        };
+        let single = |at: &mut u32, length: usize| {
+            let new = moved(*at, length);
+            *at = new.unwrap_or(0);
+            new.is_some()
+        };
+        hits.retain_mut(|h| pair(&mut h.start, &mut h.end));
+        classes.numbers.retain_mut(|run| pair(&mut run.start, &mut run.end));
+        classes.long.retain_mut(|(start, end)| pair(start, end));
+        classes.ats.retain_mut(|at| single(at, 1));
+        classes.schemes.retain_mut(|at| single(at, 3));
+        tokens.retain_mut(|(at, _)| single(at, 1));
+        jwts.retain_mut(|at| single(at, 1));
+        classes.braces = true;
     }
 
     /// Forgets the words in these stretches.
@@ -330,7 +337,7 @@ impl Walk {
 
 /// Sixteen bits made of a word's first and last eight letters, in small letters, and its length.
 #[inline]
-fn hash(padded: &[u8], start: usize, end: usize) -> usize {
+fn hash(padded: &[u8], start: usize, end: usize) -> u16 {
     let length = end - start;
     // Short words are hashed as long ones are, first and last letters being the same: the lengths of words in a text
     // cannot be foretold, so a branch on them would cost more.
@@ -340,7 +347,7 @@ fn hash(padded: &[u8], start: usize, end: usize) -> usize {
     let last = (eight(padded, end - some) | SMALL) & mask;
     let letters = first ^ last.rotate_left(31);
     // Fibonacci hashing: the golden ratio's bits spread what stands near together.
-    ((letters ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
+    ((letters ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
 /// The bit that makes letters small, in eight bytes.
@@ -349,7 +356,7 @@ const SMALL: u64 = 0x2020_2020_2020_2020;
 /// Eight bytes from `at`.
 #[inline]
 fn eight(padded: &[u8], at: usize) -> u64 {
-    padded[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    padded.get(at..at + 8).and_then(|eight| eight.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -368,22 +375,22 @@ mod tests {
             let hits = walk(text).hits;
             hits.iter().map(|h| text[h.start as usize..h.end as usize].to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(find("userPassword=1"), ["Password"]);
+        assert_eq!(find("tenantPassword=1"), ["Password"]);
         assert_eq!(find("DB_PASSWORD=1"), ["PASSWORD"]);
-        assert_eq!(find("user_phones: 2 addresses"), ["phones", "addresses"]);
+        assert_eq!(find("old_phones: 2 addresses"), ["phones", "addresses"]);
         assert_eq!(find("company organisation microphone"), Vec::<String>::new());
         let marks = walk("a@b http://x");
-        assert_eq!((marks.ats, marks.schemes), (vec![1], vec![8]));
+        assert_eq!((marks.classes.ats, marks.classes.schemes), (vec![1], vec![8]));
     }
 
     #[test]
     fn runs_and_tokens_are_found_where_they_begin() {
         let text = "id=7d5f-a1 plain 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 SG.xabcdefghijklm";
         let walk = walk(text);
-        let numbers = walk.numbers.iter().map(|r| &text[r.start as usize..r.end as usize]);
+        let numbers = walk.classes.numbers.iter().map(|r| &text[r.start as usize..r.end as usize]);
         assert_eq!(numbers.collect::<Vec<_>>(), ["7d5f-a1", "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"]);
         let tokens: Vec<&str> = walk.tokens.iter().map(|(_, t)| TOKENS[usize::from(*t)].prefix).collect();
         assert_eq!(tokens, ["ghp_", "SG."]);
-        assert!(!walk.encoded && !walk.braces);
+        assert!(!walk.classes.encoded && !walk.classes.braces);
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! No tokio, no file, no clock: rules arrive as values ([`RuleFile`] is a serde mirror), keys as bytes.
 
+mod accounts;
 mod action;
 mod builtin;
 mod cache;

@@ -3,33 +3,34 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::builtin::Rule;
+use crate::classes::is_run;
 use crate::context::{Found, Text, VERSION};
-use crate::numbers::{bounded, claim, is_run};
+use crate::numbers::{bounded, claim};
 
-/// What the run of letters, digits, `-` and `_` from `start` to `end` says as an address.
+/// What the run of letters, digits, `-` and `_` from `start` to `end` says as an address with colons or dashes.
 ///
 /// `colons` is how far text with colons has been looked at: `01:23:27` is looked at once, not three times.
 pub(crate) fn judge(text: &Text<'_>, start: usize, end: usize, colons: &mut usize) -> Option<Found> {
     let bytes = text.bytes;
-    let next = bytes.get(end);
-    match end - start {
-        1..=3 if next == Some(&b'.') && bytes[start].is_ascii_digit() => ipv4(text, start),
-        1..=4 if start >= *colons && (next == Some(&b':') || text.before(start) == b':') => {
-            let length = bytes[start..].iter().take(46).take_while(|b| is_ipv6(**b)).count();
-            *colons = start + length;
-            // Times and ports are shorter than an address that is written in full.
-            let back = start.saturating_sub(5);
-            if length < 10 && !bytes[back..*colons].windows(2).any(|w| w == b"::") {
-                return None;
-            }
-            mac(text, start).or_else(|| ipv6(text, start, *colons))
-        }
-        17 => mac(text, start),
-        _ => None,
+    if end - start == 17 {
+        return mac(text, start);
     }
+    if start < *colons {
+        return None;
+    }
+    let length = bytes[start..].iter().take(46).take_while(|b| is_ipv6(**b)).count();
+    *colons = start + length;
+    // Times and ports are shorter than an address that is written in full.
+    let back = start.saturating_sub(5);
+    if length < 10 && !bytes[back..*colons].windows(2).any(|w| w == b"::") {
+        return None;
+    }
+    mac(text, start).or_else(|| ipv6(text, start, *colons))
 }
 
-fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
+/// Where the IPv4 address ends that begins at `start`, and whose rule it falls under, if any takes it; `None` if
+/// it is no address.
+pub(crate) fn ipv4(text: &Text<'_>, start: usize) -> Option<(usize, Option<Rule>)> {
     let bytes = text.bytes;
     let before = text.before(start);
     if before == b'.' || before.is_ascii_alphanumeric() {
@@ -40,12 +41,11 @@ fn ipv4(text: &Text<'_>, start: usize) -> Option<Found> {
     if !bounded(bytes, end) || is_version(text, start, end) {
         return None;
     }
-    let rule = class_of(IpAddr::V4(address))?;
-    // The last part is gone already: this is what truncating gives.
-    if address.octets()[3] == 0 && text.truncated & rule.bit() != 0 {
-        return None;
-    }
-    claim(text, rule, start, end)
+    let rule = class_of(IpAddr::V4(address)).filter(|rule| {
+        // The last part is gone already: this is what truncating gives.
+        text.allows(*rule) && !(address.octets()[3] == 0 && text.truncated & rule.bit() != 0)
+    });
+    Some((end, rule))
 }
 
 /// Four numbers with dots that begin at `start`, and where they end.

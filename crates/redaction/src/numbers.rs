@@ -5,28 +5,74 @@
 
 use crate::builtin::{Rule, RuleSet};
 use crate::checks::{self, CardLength};
-use crate::context::{Found, Text};
+use crate::classes::{Run, is_run};
+use crate::context::{Found, LABEL_BYTES, Text};
 use crate::dates::date;
 use crate::documents::{iban, nino, plate, postcode};
 use crate::labelled::{self, LABELLED};
-use crate::lexicon::Run;
 use crate::{national, network};
 use crate::{telephones, tokens};
 
 /// Adds what the runs with digits in `text` say.
 pub(crate) fn find(text: &Text<'_>, runs: &[Run], found: &mut Vec<Found>) {
     let (mut floor, mut colons) = (0, 0);
+    // What no word near a number speaks for need not be tried there.
+    let (mut near, mut words) = (*text, Nearby::default());
     for run in runs {
         // `-0.1278`: the sign is not part of the number's form.
         let start = run.start as usize + usize::from(text.bytes[run.start as usize] == b'-');
-        let number = Number { start, end: run.end as usize, digits: run.digits as usize };
+        let number = Number { start, end: run.end as usize, pure: run.pure };
         if number.start < floor {
             continue;
         }
-        if let Some(hit) = number.judge(text, &mut colons) {
-            floor = hit.end;
-            found.push(hit);
+        near.may = words.may_at(text, start);
+        match number.judge(&near, &mut colons) {
+            Verdict::Nothing => {}
+            Verdict::Idle(end) => floor = end,
+            Verdict::Found(hit) => {
+                floor = hit.end;
+                found.push(hit);
+            }
         }
+    }
+}
+
+/// What a number turned out to be.
+enum Verdict {
+    Nothing,
+    /// Something that no rule takes, up to this place.
+    Idle(usize),
+    Found(Found),
+}
+
+impl From<Option<Found>> for Verdict {
+    fn from(found: Option<Found>) -> Verdict {
+        found.map_or(Verdict::Nothing, Verdict::Found)
+    }
+}
+
+/// The words before a number that is looked at, numbers being taken in order.
+#[derive(Default)]
+struct Nearby {
+    /// Words before this one are too far away.
+    first: usize,
+    /// Words from this one on stand behind the number.
+    after: usize,
+}
+
+impl Nearby {
+    /// Rules that a word before `place`, or the field's name, may speak for there.
+    fn may_at(&mut self, text: &Text<'_>, place: usize) -> RuleSet {
+        if text.may == 0 {
+            return 0;
+        }
+        while text.hits.get(self.after).is_some_and(|h| h.end as usize <= place) {
+            self.after += 1;
+        }
+        while self.first < self.after && (text.hits[self.first].end as usize) + LABEL_BYTES < place {
+            self.first += 1;
+        }
+        text.hits[self.first..self.after].iter().fold(text.field_may, |may, hit| may | text.lexicon.may(hit))
     }
 }
 
@@ -39,15 +85,11 @@ pub(crate) fn find_alone(text: &Text<'_>, found: &mut Vec<Found>) {
         let length = bytes[i..].iter().take_while(|b| is_run(**b)).count();
         let digits = bytes[i..i + length].iter().filter(|b| b.is_ascii_digit()).count();
         if digits > 0 {
-            runs.push(Run { start: i as u32, end: (i + length) as u32, digits: digits as u32 });
+            runs.push(Run { start: i as u32, end: (i + length) as u32, pure: digits == length });
         }
         i += length.max(1);
     }
     find(text, &runs, found);
-}
-
-pub(crate) fn is_run(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 /// A run of letters, digits, `-` and `_` that holds a digit.
@@ -55,51 +97,64 @@ pub(crate) fn is_run(byte: u8) -> bool {
 struct Number {
     start: usize,
     end: usize,
-    digits: usize,
+    /// Whether it has digits only.
+    pure: bool,
 }
 
 /// Rules that need a word beside a number and are otherwise not tried.
 const SPOKEN_FOR: RuleSet = Rule::Geo.bit()
     | Rule::DateOfBirth.bit()
-    | Rule::BankAccount.bit()
+    | Rule::Postcode.bit()
+    | Rule::Plate.bit()
+    | SPOKEN_FOR_IN_GROUPS
+    | LABELLED;
+
+/// Those of them whose digits people write in groups.
+const SPOKEN_FOR_IN_GROUPS: RuleSet = Rule::BankAccount.bit()
     | Rule::Utr.bit()
     | Rule::Imei.bit()
     | Rule::Passport.bit()
     | Rule::DrivingLicence.bit()
-    | Rule::Postcode.bit()
-    | Rule::Plate.bit()
     | Rule::Card.bit()
     | Rule::Nhs.bit()
     | Rule::Ssn.bit()
-    | Rule::Phone.bit()
-    | LABELLED;
+    | Rule::Phone.bit();
 
 impl Number {
-    fn judge(self, text: &Text<'_>, colons: &mut usize) -> Option<Found> {
+    fn judge(self, text: &Text<'_>, colons: &mut usize) -> Verdict {
         let run = &text.bytes[self.start..self.end];
+        let next = text.at(self.end);
         if is_uuid(run) {
-            return None;
+            return Verdict::Nothing;
         }
-        if (run.len() >= 8 || text.at(self.end) == b'~')
+        let unmarked = matches!(run.len(), 34..=38) || matches!(next, b'.' | b':' | b'~');
+        if unmarked
+            && (run.len() >= 8 || next == b'~')
             && let Some((end, rule)) = tokens::unmarked(text.bytes, self.start, self.end)
         {
-            return text.allows(rule).then_some(Found { start: self.start, end, rule: rule.id() });
+            return claim(text, rule, self.start, end).into();
         }
-        if let Some(found) = network::judge(text, self.start, self.end, colons) {
-            return Some(found);
+        let digit = run[0].is_ascii_digit();
+        if run.len() <= 3 && next == b'.' && digit {
+            match network::ipv4(text, self.start) {
+                Some((end, None)) => return Verdict::Idle(end),
+                Some((end, Some(rule))) => return claim(text, rule, self.start, end).into(),
+                None => {}
+            }
+        } else if run.len() <= 4 && (next == b':' || text.before(self.start) == b':') || run.len() == 17 {
+            if let Some(found) = network::judge(text, self.start, self.end, colons) {
+                return Verdict::Found(found);
+            }
         }
-        if run[0].is_ascii_digit() {
-            self.after_letters(text).or_else(|| self.number(text)).or_else(|| self.crypto(text))
-        } else {
-            self.lettered(text).or_else(|| self.crypto(text))
-        }
+        let other =
+            if digit { self.after_letters(text).or_else(|| self.number(text)) } else { self.lettered(text) };
+        other.or_else(|| self.crypto(text)).into()
     }
 
     /// `HA 800041 B`: the letters stand before a space.
     fn after_letters(self, text: &Text<'_>) -> Option<Found> {
-        let head = &text.bytes[self.start.saturating_sub(3)..self.start];
-        let letters =
-            matches!(head, [a, b, b' ' | b'+'] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+        let [.., a, b, b' ' | b'+'] = &text.bytes[..self.start] else { return None };
+        let letters = a.is_ascii_alphabetic() && b.is_ascii_alphabetic();
         if letters && !is_run(text.before(self.start - 3)) { nino(text, self.start - 3) } else { None }
     }
 
@@ -107,54 +162,71 @@ impl Number {
     fn number(self, text: &Text<'_>) -> Option<Found> {
         let before = text.before(self.start);
         let inside_decimal = before == b'.' && self.start >= 2 && text.bytes[self.start - 2].is_ascii_digit();
-        let spoken_for = || text.may & SPOKEN_FOR != 0 && text.may_at(self.start) & SPOKEN_FOR != 0;
-        if inside_decimal || !self.may_prove_itself(text) && !spoken_for() {
+        if inside_decimal {
             return None;
         }
-        let groups = Groups::read(text.bytes, self.start);
+        if text.may & SPOKEN_FOR == 0 {
+            return self.grouped(text);
+        }
         self.geo(text)
             .or_else(|| date(text, self.start))
             .or_else(|| labelled::find(text, self.start))
-            .or_else(|| card(text, &groups))
+            .or_else(|| self.grouped(text))
+            .or_else(|| plate(text, self.start))
+            .or_else(|| self.zip(text))
+    }
+
+    /// A number that may have its digits in groups.
+    fn grouped(self, text: &Text<'_>) -> Option<Found> {
+        if text.may & SPOKEN_FOR_IN_GROUPS == 0 && !self.may_prove_itself(text) {
+            return None;
+        }
+        let groups = Groups::read(text.bytes, self.start);
+        card(text, &groups)
             .or_else(|| bank(text, &groups))
             .or_else(|| nhs(text, &groups))
             .or_else(|| ssn(text, &groups))
             .or_else(|| telephones::find(text, &groups))
             .or_else(|| contextual(text, &groups))
-            .or_else(|| plate(text, self.start))
-            .or_else(|| self.zip(text))
     }
 
     /// Whether a number that no word speaks for can be anything: long enough alone, or the first of several
     /// groups, or written as a telephone number.
     fn may_prove_itself(self, text: &Text<'_>) -> bool {
         let length = self.end - self.start;
-        let pure = self.digits == length;
-        let grouped =
-            matches!(text.at(self.end), b' ' | b'+' | b'.') && text.at(self.end + 1).is_ascii_digit();
-        let before = text.before(self.start);
-        if matches!(before, b'+' | b'(') {
+        let pure = self.pure;
+        let next = text.at(self.end);
+        if matches!(text.before(self.start), b'+' | b'(') {
             return true;
         }
+        let zero = text.bytes[self.start] == b'0';
+        let grouped = matches!(next, b' ' | b'+' | b'.') && text.at(self.end + 1).is_ascii_digit();
         match length {
             0..=2 => false,
             // 0116 496 0149, 943 476 5919, 4111 1111 …, (0116)496…
             3..=8 if pure => {
-                let zero = text.bytes[self.start] == b'0' && matches!(text.at(self.end), b' ' | b')' | b'+');
-                grouped && text.at(self.end) != b'.' || zero
+                if zero {
+                    return matches!(next, b' ' | b')' | b'+');
+                }
+                if !grouped || next == b'.' {
+                    return false;
+                }
+                // Columns of a log are numbers with spaces between as well: the second group tells most apart.
+                let rest = &text.bytes[self.end + 1..];
+                let second = rest.iter().take(9).take_while(|b| b.is_ascii_digit()).count();
+                matches!((length, second), (3, 2 | 3) | (4, 4..=6) | (6, 4) | (8, 8))
             }
             // Epochs, offsets and 64-bit ids are most of the long numbers, and no card begins as they do.
             _ if pure => match (length, text.bytes[self.start]) {
-                (9, _) => grouped,
                 (10, _) | (11 | 13 | 14, b'0') | (14..=16, b'2'..=b'6') => true,
-                _ => grouped,
+                _ => grouped && zero,
             },
             // With `-`: 4111-1111-1111-1111, 002-36-5196, 0116-496-0149.
             _ => {
                 let run = &text.bytes[self.start..self.end];
                 (9..=24).contains(&length)
-                    && self.digits >= 9
                     && run.iter().all(|b| b.is_ascii_digit() || *b == b'-')
+                    && run.iter().filter(|b| b.is_ascii_digit()).count() >= 9
             }
         }
     }
@@ -165,9 +237,24 @@ impl Number {
         if text.before(self.start) == b'.' && run.len() > 30 {
             return None;
         }
-        // A licence has sixteen, and nothing else begins with three letters unless a word speaks for it.
-        if run.iter().take(3).all(u8::is_ascii_alphabetic) && run.len() >= 3 && text.may & SPOKEN_FOR == 0 {
-            return if run.len() == 16 { self.licence(text).or_else(|| self.national(text)) } else { None };
+        if text.may & SPOKEN_FOR == 0 {
+            let letters = run.iter().take(3).take_while(|b| b.is_ascii_alphabetic()).count();
+            return match letters {
+                // A licence has sixteen, and nothing else begins with three letters unless a word speaks for it.
+                3 if run.len() == 16 => self.licence(text).or_else(|| self.national(text)),
+                3 => None,
+                // What proves itself goes on with a digit: `GB29 …`, `AB123456C`, `SW1A 1AA`.
+                _ if run.len() == 16 || run.get(letters).is_some_and(u8::is_ascii_digit) => {
+                    self.proves_itself(text, letters)
+                }
+                _ => {
+                    if letters == 2 {
+                        nino(text, self.start)
+                    } else {
+                        None
+                    }
+                }
+            };
         }
         iban(text, self.start)
             .or_else(|| self.zone(text))
@@ -180,6 +267,17 @@ impl Number {
             .or_else(|| self.passport(text))
             .or_else(|| self.utr(text))
             .or_else(|| date(text, self.start))
+    }
+
+    /// A run that begins with one or two letters and a digit, and for which no word speaks.
+    fn proves_itself(self, text: &Text<'_>, letters: usize) -> Option<Found> {
+        let two = letters == 2;
+        let first = if two { iban(text, self.start) } else { None };
+        first
+            .or_else(|| self.zone(text))
+            .or_else(|| if two { nino(text, self.start) } else { None })
+            .or_else(|| self.licence(text))
+            .or_else(|| postcode(text, self.start))
     }
 
     fn licence(self, text: &Text<'_>) -> Option<Found> {
@@ -228,7 +326,7 @@ impl Number {
 
     fn crypto(self, text: &Text<'_>) -> Option<Found> {
         let run = &text.bytes[self.start..self.end];
-        checks::bitcoin(run).then(|| self.found(text, Rule::Crypto))?
+        (run.len() >= 14 && checks::bitcoin(run)).then(|| self.found(text, Rule::Crypto))?
     }
 
     /// A postcode of another country under a name that says so: `zip=90210-1234`.
@@ -284,6 +382,9 @@ fn degrees(bytes: &[u8], start: usize) -> Option<usize> {
     ((3..=17).contains(&fraction) && bounded).then_some(end)
 }
 
+/// Groups whose lengths are kept for comparing shapes.
+const SHAPED: usize = 5;
+
 /// Digits in groups with single separators, beginning at a place.
 pub(crate) struct Groups {
     digits: [u8; 24],
@@ -294,11 +395,21 @@ pub(crate) struct Groups {
     pub(crate) start: usize,
     /// The one separator between all groups; 0 if there are several kinds, or only one group.
     pub(crate) separator: u8,
+    /// Lengths of the first five groups in hexadecimal, the first highest; 15 stands for all from there on.
+    shape: u32,
 }
 
 impl Groups {
     fn read(bytes: &[u8], start: usize) -> Groups {
-        let mut g = Groups { digits: [0; 24], lens: [0; 10], ends: [0; 10], groups: 0, start, separator: 0 };
+        let mut g = Groups {
+            digits: [0; 24],
+            lens: [0; 10],
+            ends: [0; 10],
+            groups: 0,
+            start,
+            separator: 0,
+            shape: 0,
+        };
         let (mut total, mut i, mut mixed) = (0, start, false);
         // Byte by byte: groups have four digits or so, for which a call that copies is dear.
         'groups: while g.groups < g.lens.len() {
@@ -313,6 +424,9 @@ impl Groups {
                 break;
             }
             (g.lens[g.groups], g.ends[g.groups]) = (total as u8, i);
+            if g.groups < SHAPED {
+                g.shape |= ((total - before).min(15) as u32) << (4 * (SHAPED - 1 - g.groups));
+            }
             g.groups += 1;
             let Some(&separator) = bytes.get(i) else { break };
             let next_is_digit = bytes.get(i + 1).is_some_and(u8::is_ascii_digit);
@@ -343,8 +457,9 @@ impl Groups {
         usize::from(self.lens[group] - before)
     }
 
-    fn shape_is(&self, shape: &[usize]) -> bool {
-        self.groups >= shape.len() && shape.iter().enumerate().all(|(i, want)| self.len(i) == *want)
+    /// The lengths of the first `count` groups, as [`CARD_SHAPES`] writes them; `None` if there are fewer.
+    fn shape(&self, count: usize) -> Option<u32> {
+        (count <= self.groups).then(|| self.shape >> (4 * (SHAPED - count)))
     }
 }
 
@@ -358,27 +473,35 @@ pub(crate) fn bounded(bytes: &[u8], end: usize) -> bool {
     }
 }
 
+/// How the digits of cards are grouped: lengths in hexadecimal, the first group highest.
+const CARD_SHAPES: [(usize, u32); 9] = [
+    (4, 0x4444),
+    (3, 0x465),
+    (3, 0x464),
+    (5, 0x4_4443),
+    (4, 0x4441),
+    (3, 0x445),
+    (2, 0x88),
+    (3, 0x444),
+    (3, 0x645),
+];
+
 fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    const SHAPES: &[&[usize]] = &[
-        &[4, 4, 4, 4],
-        &[4, 6, 5],
-        &[4, 6, 4],
-        &[4, 4, 4, 4, 3],
-        &[4, 4, 4, 1],
-        &[4, 4, 5],
-        &[8, 8],
-        &[4, 4, 4],
-        &[6, 4, 5],
-    ];
-    let ends = |s: &&&[usize]| {
-        s[0] == usize::from(groups.lens[0])
-            && groups.shape_is(s)
-            && groups.first(s.len(), text.bytes).is_some_and(|(d, _)| checks::luhn(d))
+    // No issuer's usual numbers begin otherwise; of rare ones a word must speak.
+    let spoken_for = text.may & Rule::Card.bit() != 0;
+    if !spoken_for && !matches!(groups.digits[0], b'2'..=b'6') {
+        return None;
+    }
+    let ends = |(count, shape): &&(usize, u32)| {
+        groups.shape(*count) == Some(*shape)
+            && (spoken_for || matches!(groups.lens[count - 1], 14..=16))
+            && groups.first(*count, text.bytes).is_some_and(|(d, _)| checks::luhn(d))
     };
-    let shape = if groups.groups == 1 { 1 } else { SHAPES.iter().find(ends).map_or(1, |s| s.len()) };
+    let shape = if groups.groups == 1 { 1 } else { CARD_SHAPES.iter().find(ends).map_or(1, |s| s.0) };
     let contiguous = groups.first(1, text.bytes).filter(|(d, _)| d.len() >= 12);
     let (digits, end) = match contiguous {
         Some(one) => one,
+        None if shape == 1 && !spoken_for => return None,
         None if shape > 1 => groups.first(shape, text.bytes)?,
         // Unusual groups are believed under a name that says card: `3714 496353 98431`, `40128888 88881881`.
         None if groups.groups > 1 && groups.separator != b'.' => groups.first(groups.groups, text.bytes)?,
@@ -390,7 +513,7 @@ fn card(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let grouped_oddly = contiguous.is_none() && shape == 1;
     let length = checks::card_length(digits);
     // Under a name that says card, what passes Luhn's check is one even if no issuer is known.
-    let issued = length != CardLength::None || text.may & Rule::Card.bit() != 0;
+    let issued = length != CardLength::None || spoken_for;
     if !issued || !checks::luhn(digits) || digits.iter().all(|d| *d == digits[0]) {
         return None;
     }
@@ -409,7 +532,7 @@ impl Text<'_> {
 }
 
 fn nhs(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    let (digits, end) = if groups.shape_is(&[3, 3, 4]) {
+    let (digits, end) = if groups.shape(3) == Some(0x334) {
         groups.first(3, text.bytes)?
     } else if groups.len(0) == 10 {
         groups.first(1, text.bytes)?
@@ -435,7 +558,7 @@ fn stands_alone(text: &Text<'_>, start: usize, end: usize) -> bool {
 }
 
 fn ssn(text: &Text<'_>, groups: &Groups) -> Option<Found> {
-    let grouped = groups.shape_is(&[3, 2, 4]) && groups.separator_of(3, text.bytes);
+    let grouped = groups.shape(3) == Some(0x324) && groups.separator_of(3, text.bytes);
     let dashed = grouped && text.at(groups.ends[0]) == b'-';
     let (digits, end) = groups.first(if grouped { 3 } else { 1 }, text.bytes)?;
     if digits.len() != 9 || !checks::ssn(digits) {
@@ -450,7 +573,7 @@ fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     if text.may & Rule::BankAccount.bit() == 0 {
         return None;
     }
-    let sort_code = groups.shape_is(&[2, 2, 2]) && groups.separator_of(3, text.bytes);
+    let sort_code = groups.shape(3) == Some(0x222) && groups.separator_of(3, text.bytes);
     let count = match groups.groups {
         _ if sort_code && groups.groups >= 4 && (7..=8).contains(&groups.len(3)) => 4,
         _ if sort_code => 3,
@@ -462,9 +585,7 @@ fn bank(text: &Text<'_>, groups: &Groups) -> Option<Found> {
     let bare = count == 1;
     // Eight digits are common, so a name must label them; a sort code needs only a word near by.
     let said = if bare {
-        let by_label = |(s, e): (usize, usize)| text.meaning(&text.bytes[s..e]);
-        let label = text.label(groups.start).map_or(text.field, by_label);
-        label.is_some_and(|m| m.rule == Rule::BankAccount.id())
+        text.is_labelled(Rule::BankAccount, groups.start)
             || (digits.len() == 8 && text.near_tight(Rule::BankAccount, groups.start))
     } else {
         text.says(Rule::BankAccount, groups.start)
@@ -486,7 +607,7 @@ impl Text<'_> {
         let after = self.hits.partition_point(|h| (h.end as usize) <= place);
         let last = self.hits[..after].last();
         last.is_some_and(|h| self.lexicon.hints(h) & rule.bit() != 0 && place - (h.end as usize) <= 12)
-            && self.label(place).is_none()
+            && self.labelled(place).name.is_none()
     }
 }
 

@@ -242,6 +242,7 @@ impl Redactor {
     fn scan(&mut self, class: FieldClass, text: &str) -> Outcome {
         let scope = self.scopes[usize::from(class.scope)].clone();
         let mut hits = Vec::new();
+        self.scratch.forget();
         let mut current = Cow::Borrowed(text);
         for _ in 0..PASSES {
             self.rules.scanner.scan(&current, class.field, &scope, &mut self.scratch);
@@ -260,7 +261,13 @@ impl Redactor {
             if found.iter().any(|f| scope.actions[usize::from(f.rule)] == Action::Drop) {
                 return Outcome::Dropped { hits: hits.into() };
             }
-            current = Cow::Owned(self.rules.replace(&current, found, &scope));
+            let mut ends = Vec::with_capacity(found.len());
+            let replaced = self.rules.replace(&current, found, &scope, &mut ends);
+            // An address that is generalised stays one, so that text is walked anew.
+            if found.iter().all(|f| scope.actions[usize::from(f.rule)] != Action::Generalise) {
+                self.scratch.replaced(&current, &ends);
+            }
+            current = Cow::Owned(replaced);
         }
         hits.push(UNSCANNED_RULE);
         Outcome::Replaced { text: UNSCANNED.into(), hits: hits.into() }
@@ -277,8 +284,14 @@ impl Rules {
         }
     }
 
-    /// `text` with what the rules put in the place of everything found.
-    pub(crate) fn replace(&self, text: &str, found: &[Found], scope: &Scope) -> String {
+    /// `text` with what the rules put in the place of everything found; `ends` gets where each of that ends.
+    pub(crate) fn replace(
+        &self,
+        text: &str,
+        found: &[Found],
+        scope: &Scope,
+        ends: &mut Vec<usize>,
+    ) -> String {
         let mut out = String::with_capacity(text.len() + 16);
         let mut done = 0;
         for f in found {
@@ -292,6 +305,7 @@ impl Rules {
                 if varies && scope.is_url && is_segment(text, f.start) { Action::Replace } else { action };
             self.write(&text[f.start..f.end], f.rule, action, scope.epoch, &mut out);
             out.push_str(quote);
+            ends.push(out.len());
             done = f.end;
         }
         out.push_str(&text[done..]);

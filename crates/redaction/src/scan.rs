@@ -3,14 +3,15 @@
 use std::cell::Cell;
 
 use crate::builtin::{BUILTINS, Rule, RuleSet};
-use crate::context::{Found, Text};
+use crate::classes::is_run;
+use crate::context::{Found, Label, Text};
 use crate::decode::{self, Decoded};
 use crate::keys::{Keys, Meaning};
 use crate::lexicon::{Act, Lexicon, Walk};
 use crate::patterns::Patterns;
 use crate::placeholder::Placeholders;
 use crate::policy::Scope;
-use crate::{inserts, network, numbers, pairs, tokens, words};
+use crate::{accounts, inserts, network, numbers, pairs, tokens, words};
 
 /// Everything that finding needs, compiled once.
 pub(crate) struct Scanner {
@@ -47,6 +48,36 @@ pub(crate) struct Scratch {
     /// Whether the text asked for more work than its length allows; then it was not looked at to the end.
     pub(crate) exhausted: bool,
     placeholders: Vec<(usize, usize)>,
+    /// Whether nothing in the text that was scanned last had to be decoded.
+    is_plain: bool,
+    /// Whether `walk` describes the text that is scanned next.
+    is_walked: bool,
+    /// What was replaced, and by how much the text had grown behind each.
+    spans: Vec<(usize, usize)>,
+    grown: Vec<isize>,
+}
+
+impl Scratch {
+    /// Another text comes next.
+    pub(crate) fn forget(&mut self) {
+        self.is_walked = false;
+    }
+
+    /// Says that everything found in `text` was replaced by a placeholder each, `ends` being where they end: the
+    /// walk over the new text is made of the one over the old, if no word or run went over an edge of what was found.
+    pub(crate) fn replaced(&mut self, text: &str, ends: &[usize]) {
+        let bytes = text.as_bytes();
+        let runs = |at: usize| at > 0 && at < bytes.len() && is_run(bytes[at - 1]) && is_run(bytes[at]);
+        if !self.is_plain || self.found.iter().any(|f| runs(f.start) || runs(f.end)) {
+            return;
+        }
+        self.spans.clear();
+        self.spans.extend(self.found.iter().map(|f| (f.start, f.end)));
+        self.grown.clear();
+        self.grown.extend(self.found.iter().zip(ends).map(|(f, end)| *end as isize - f.end as isize));
+        self.walk.replaced(&self.spans, &self.grown);
+        self.is_walked = true;
+    }
 }
 
 /// Bytes that may be looked at again for each byte of a text, in search of where values end. Texts that people
@@ -71,8 +102,13 @@ impl Scanner {
         {
             scratch.found.push(Found { start, end, rule: meaning.rule });
         }
-        self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
-        let decoded = if scratch.walk.encoded { Decoded::of(bytes) } else { None };
+        let decoded = if std::mem::take(&mut scratch.is_walked) {
+            None
+        } else {
+            self.walk(bytes, &mut scratch.walk, &mut scratch.placeholders);
+            if scratch.walk.classes.encoded { Decoded::of(bytes) } else { None }
+        };
+        scratch.is_plain = decoded.is_none();
         self.view(bytes, &scratch.walk, given, decoded.is_none().then_some(DEPTH), &mut scratch.found);
         self.patterns.find(bytes, &mut scratch.found);
         if let Some(decoded) = decoded {
@@ -96,7 +132,7 @@ impl Scanner {
 
     fn walk(&self, bytes: &[u8], walk: &mut Walk, placeholders: &mut Vec<(usize, usize)>) {
         self.lexicon.walk(bytes, walk);
-        if walk.braces {
+        if walk.classes.braces {
             // The word in a placeholder says nothing about what stands beside it.
             self.placeholders.find(bytes, placeholders);
             walk.without(placeholders);
@@ -115,6 +151,7 @@ impl Scanner {
     ) {
         let Given { field, scope, work } = given;
         let named = field.meaning.filter(|m| m.is_built_in()).map_or(0, |m| 1 << m.rule);
+        let last_label = Cell::new(Label::NONE);
         let text = Text {
             bytes,
             hits: &walk.hits,
@@ -128,6 +165,7 @@ impl Scanner {
             truncated: scope.generalised,
             actions: &scope.actions,
             work,
+            last_label: &last_label,
         };
         let mut after = 0;
         for hit in &walk.hits {
@@ -158,14 +196,18 @@ impl Scanner {
                         claim(&text, begin, Some((end, Rule::StreetAddress)), found);
                     }
                 }
+                Act::User => accounts::user(&text, start, end, found),
+                Act::Login => accounts::login(&text, end, found),
+                Act::Home => accounts::home(&text, start, end, found),
+                Act::Curl => accounts::curl(&text, end, found),
                 Act::Auth => {
                     let password = redis_auth(bytes, start, end).map(|end| (end, Rule::Password));
                     claim(&text, end + 1, password, found);
                 }
             }
         }
-        let mut ats = walk.ats.iter().map(|at| *at as usize).peekable();
-        for scheme in walk.schemes.iter().map(|at| *at as usize) {
+        let mut ats = walk.classes.ats.iter().map(|at| *at as usize).peekable();
+        for scheme in walk.classes.schemes.iter().map(|at| *at as usize) {
             claim(&text, text.name_start(scheme), tokens::webhook(bytes, scheme), found);
             let taken = network::userinfo(&text, scheme, found);
             // The `@` behind a password makes no address with the host.
@@ -183,9 +225,9 @@ impl Scanner {
             claim(&text, *start as usize, jwt(bytes, *start as usize).map(|end| (end, Rule::Jwt)), found);
         }
         if let Some(depth) = numbers {
-            numbers::find(&text, &walk.numbers, found);
+            numbers::find(&text, &walk.classes.numbers, found);
             if depth > 0 {
-                self.spelled(bytes, &walk.long, given, depth, found);
+                self.spelled(bytes, &walk.classes.long, given, depth, found);
             }
         }
     }

@@ -120,13 +120,26 @@ pub(crate) fn is_heading(words: &[u8]) -> bool {
         if word.len() > LONGEST_NOUN || lengths & 1 << word.len() == 0 {
             return false;
         }
-        let mut small = [0; LONGEST_NOUN];
-        let Some(small) = small.get_mut(..word.len()) else { return false };
-        small.copy_from_slice(word);
-        small.make_ascii_lowercase();
-        NOUNS.binary_search_by(|noun| noun.as_bytes().cmp(small)).is_ok()
+        let first = usize::from((word[0] | 0x20) - b'a');
+        NOUNS[NOUN_STARTS[first]..NOUN_STARTS[first + 1]]
+            .iter()
+            .any(|noun| noun.len() == word.len() && noun.as_bytes().eq_ignore_ascii_case(word))
     })
 }
+
+/// For each first letter the number of the first noun that begins with it or a later one.
+const NOUN_STARTS: [usize; 27] = {
+    let (mut starts, mut letter) = ([NOUNS.len(); 27], 0);
+    while letter < 26 {
+        let mut i = 0;
+        while i < NOUNS.len() && (NOUNS[i].as_bytes()[0] - b'a') < letter {
+            i += 1;
+        }
+        starts[letter as usize] = i;
+        letter += 1;
+    }
+    starts
+};
 
 /// Letters of the longest noun below.
 const LONGEST_NOUN: usize = 12;

@@ -17,6 +17,7 @@ fn piece() -> impl Strategy<Value = String> {
             "password", "=", ":", " ", "\"", "\\\"", "'", "{", "}", "%", "%40", "%25", "&", "?", "/", "+", "-", ".", ",", ";", "@", "://",
             "Bearer ", "Basic ", "cookie: ", "dob", "born ", "card ", "account ", "{email}", "{email", "\\u0040", "&#64;", "\u{200b}",
             "０", "<", ">", "VALUES (", "INSERT INTO t (a, password) ", "authorization: ", "\"key\":\"", "\",\"value\":{\"stringValue\":\"",
+            "user ", "for user ", " from ", "Failed password for ", "/home/", "/Users/", "C:\\Users\\", "curl -u ",
             "name", "is ", "eyJ", "-----BEGIN ", "PRIVATE KEY-----", "_", "4111", "0", "AB", "\n",
         ]).prop_map(str::to_owned),
     ]
@@ -43,8 +44,13 @@ fn action_rules() -> &'static Vec<Arc<Rules>> {
     &RULES
 }
 
+/// Texts that each property is tried on; `PROPTEST_CASES` asks for another number.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4_000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn redacting_twice_changes_nothing_and_finds_nothing(text in text()) {
