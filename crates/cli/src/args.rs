@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lapwing_telemetry::EventTime;
 
 /// Telemetry anomaly detection for service meshes: OTLP in, redacted, baselined per service pair; findings out.
 #[derive(Parser)]
@@ -317,8 +318,15 @@ pub(crate) struct RedactArgs {
     /// Print hits per rule to standard error.
     #[arg(long)]
     pub(crate) stats: bool,
+    /// When the texts arrived, which decides whose key makes pseudonyms: `2026-11-24T12:00:00Z`; now if not given.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "explain")]
+    pub(crate) at: Option<EventTime>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+fn time(text: &str) -> Result<EventTime, &'static str> {
+    EventTime::parse_rfc3339(text).ok_or("not a time with a zone such as `2026-11-24T12:00:00Z`")
 }
 
 #[derive(Subcommand)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::RedactArgs;
 use crate::explain::explain;
+use crate::run::system_clock;
 use crate::{Failure, settings};
 
 /// A line of `--jsonl`.
@@ -23,6 +24,8 @@ pub(crate) fn redact(args: &RedactArgs) -> Result<(), Failure> {
         return explain(args);
     }
     let mut redactor = settings(&args.config)?.redactor();
+    // By the same rule as in the pipeline: the keys that hold when a text arrives make its pseudonyms.
+    redactor.set_time(args.at.unwrap_or_else(&*system_clock()));
     let mut out = BufWriter::new(io::stdout().lock());
     let key = args.key.as_deref();
     for text in &args.text {
