@@ -67,18 +67,12 @@ impl Outbox {
                         sleep(pause).await;
                         pause = (pause * 2).min(Duration::from_secs(5));
                     }
-                    Err(PublishError::Rejected { reason, which }) => {
-                        tracing::error!(
-                            sink = sink.name(),
-                            reason,
-                            findings = which.len(),
-                            "findings were rejected"
-                        );
-                        break;
-                    }
-                    Err(error @ PublishError::Broken { .. }) => {
-                        return Err(StageError::new("findings", &error));
-                    }
+                    // Neither a spool nor a local file judges what a finding says.
+                    Err(
+                        error @ (PublishError::Rejected { .. }
+                        | PublishError::OneByOne(_)
+                        | PublishError::Broken { .. }),
+                    ) => return Err(StageError::new("findings", &error)),
                 }
             }
         }

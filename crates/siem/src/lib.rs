@@ -21,6 +21,7 @@ pub mod file;
 mod fixture;
 pub mod kinds;
 pub mod ocsf;
+mod round;
 pub mod spool;
 pub mod syslog;
 
