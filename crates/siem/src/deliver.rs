@@ -179,11 +179,10 @@ impl Delivery {
         let most = if probing { 1 } else { usize::MAX };
         let sent = round.open(most, self.sink.answers_one_by_one());
         let limit = self.settings.attempt_timeout;
-        let published =
-            timeout(limit, self.sink.publish(&sent.findings)).await.unwrap_or_else(|_elapsed| {
-                let reason = format!("no answer in {} s", limit.as_secs_f32());
-                Err(PublishError::Busy { reason, delivered: 0 })
-            });
+        let published = timeout(limit, self.sink.publish(&sent.findings)).await.unwrap_or_else(|_elapsed| {
+            let reason = format!("no answer in {} s", limit.as_secs_f32());
+            Err(PublishError::Busy { reason, delivered: 0 })
+        });
         let fates = match published {
             Ok(()) => Fates { each: vec![Fate::Taken; sent.at.len()], ..Fates::undecided(0) },
             Err(error) => {
@@ -256,12 +255,9 @@ impl Delivery {
                 error!(sink = self.reader.name(), reason, count, "moved findings to the dead-letter file");
                 Ok(None)
             }
-            Err(full @ SpoolError::Full { .. }) => Ok(Some(Progress::Pause(self.failed(
-                SinkState::Refused,
-                &full.to_string(),
-                None,
-                false,
-            )))),
+            Err(full @ SpoolError::Full { .. }) => {
+                Ok(Some(Progress::Pause(self.failed(SinkState::Refused, &full.to_string(), None, false))))
+            }
             Err(broken) => Err(DeliveryError::Spool(broken)),
         }
     }

@@ -294,7 +294,11 @@ async fn what_is_busy_is_published_again_and_what_is_taken_or_rejected_is_not() 
     assert_eq!(rig.got(3).await, [2, 5, 4]);
     rig.until(|stats| stats.retries > 3).await;
     let stats = rig.sink.monitor().stats();
-    assert_eq!((stats.spooled, stats.delivered, stats.dead_lettered), (6, 0, 0), "the first holds the cursor");
+    assert_eq!(
+        (stats.spooled, stats.delivered, stats.dead_lettered),
+        (6, 0, 0),
+        "the first holds the cursor"
+    );
     rig.mood.send_replace(Mood::Takes);
     assert_eq!(rig.got(1).await, [1]);
     rig.until(|stats| (stats.delivered, stats.dead_lettered, stats.spooled) == (4, 2, 0)).await;
