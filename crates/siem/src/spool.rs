@@ -218,6 +218,10 @@ pub enum SinkState {
 }
 
 impl SinkState {
+    /// Every state.
+    pub const ALL: [SinkState; 4] =
+        [SinkState::Ready, SinkState::Retrying, SinkState::Refused, SinkState::Stopped];
+
     /// The state as one lower-case word, for a metric's label.
     pub const fn as_str(self) -> &'static str {
         match self {
