@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   detect ──► SpooledSink ──append, fdatasync──► spool on disk ──► deliver() ──► any FindingSink
-//!                  (one per target)                (cursor)           (retry)      (syslog, Kafka, …)
+//!                  (one per target)                (cursor)       (pause, breaker,  (HTTP, syslog,
+//!                                                                  dead letters)     Kafka)
 //!   detect ──► FileSink, StdoutSink                (nothing between: the target is local)
 //! ```
 //!
