@@ -9,7 +9,7 @@ debian rsyslogd rsyslog
 debian lognormalizer liblognorm-utils
 debian_file "/usr/lib/$(uname -m)-linux-gnu/rsyslog/lmnsd_gtls.so" rsyslog-gnutls
 opensearch_unpacked
-alertmanager_binary
+debian prometheus-alertmanager prometheus-alertmanager
 pki "$WORK/pki"
 
 read -r SEARCH_PORT SEARCH_TRANSPORT ALERTS_PORT RECEIVER_PORT < <(free_ports 4)
@@ -28,7 +28,7 @@ opensearch_start() {
 JAVA_HOME_FOUND=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
 
 start rsyslog rsyslogd -n -f "$CONFORMANCE/sinks/rsyslog.conf" -i "$RECEIVER_FOLDER/pid"
-start alertmanager "$ALERTMANAGER" --config.file="$CONFORMANCE/sinks/alertmanager.yml" --storage.path="$WORK/alertmanager" \
+start alertmanager prometheus-alertmanager --config.file="$CONFORMANCE/sinks/alertmanager.yml" --storage.path="$WORK/alertmanager" \
   --web.listen-address="127.0.0.1:$ALERTS_PORT" --cluster.listen-address=
 opensearch_start || { fail "OpenSearch starts"; tail -n 5 "$WORK/opensearch.log"; finish; }
 wait_port "$RECEIVER_PORT" 15 rsyslog || { fail "rsyslog starts"; finish; }

@@ -280,22 +280,6 @@ opensearch_unpacked() {
   fi
 }
 
-# alertmanager_binary: Alertmanager out of its Debian package, without its service; sets ALERTMANAGER.
-alertmanager_binary() {
-  ALERTMANAGER=$(command -v prometheus-alertmanager) && return 0
-  ALERTMANAGER=$CACHE/alertmanager/usr/bin/prometheus-alertmanager
-  [[ -x $ALERTMANAGER ]] && return 0
-  say "fetching Alertmanager (once, into $CACHE/alertmanager)"
-  (
-    flock 9
-    [[ -x $ALERTMANAGER ]] && exit 0
-    mkdir -p "$WORK/deb" && cd "$WORK/deb" &&
-      { apt-get download -q prometheus-alertmanager || { apt-get update && apt-get download -q prometheus-alertmanager; }; } &&
-      dpkg -x prometheus-alertmanager_*.deb "$CACHE/alertmanager"
-  ) >"$WORK/apt.log" 2>&1 9>"$CACHE/apt.lock" ||
-    { tail -n 5 "$WORK/apt.log"; missing "Alertmanager" "download the Debian package prometheus-alertmanager"; }
-}
-
 # pki FOLDER: an authority, and a server and a client for localhost, as PEM files.
 pki() {
   debian openssl openssl

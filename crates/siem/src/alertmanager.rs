@@ -39,7 +39,8 @@ pub fn alertmanager_sink(
     context: Context,
     clock: Clock,
 ) -> HttpSink {
-    let http = HttpSettings { url: http.url.ending("/api/v2/alerts"), ..http };
+    // It reads no compressed bodies.
+    let http = HttpSettings { url: http.url.ending("/api/v2/alerts"), gzip: false, ..http };
     let dialect =
         Alertmanager { settings, context, clock, open: BTreeMap::new(), sent: Vec::new(), due: None };
     HttpSink::with(http, Box::new(dialect))

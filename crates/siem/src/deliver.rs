@@ -272,7 +272,10 @@ impl Delivery {
         some_taken: bool,
     ) -> Duration {
         self.reader.count_retry();
-        self.failures = if some_taken { 1 } else { self.failures.saturating_add(1) };
+        // A refusal says nothing about how much a target can take.
+        if state == SinkState::Retrying {
+            self.failures = if some_taken { 1 } else { self.failures.saturating_add(1) };
+        }
         self.reader.set_circuit(self.failures >= self.settings.circuit_failures.max(1));
         let stats = self.reader.monitor().stats();
         if stats.state != state {

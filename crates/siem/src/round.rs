@@ -110,7 +110,9 @@ impl Round {
         Some((done, buried as u64))
     }
 
+    /// Whether there is nothing to keep of it: all is off our hands, or nothing is, and then it is read
+    /// anew with what has come since.
     pub(crate) fn is_over(&self) -> bool {
-        self.passed == self.marks.len()
+        self.passed == self.marks.len() || self.marks.iter().all(|mark| *mark == Mark::Open)
     }
 }

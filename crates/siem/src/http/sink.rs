@@ -93,12 +93,18 @@ pub struct HttpSink {
     dialect: Box<dyn Dialect>,
     client: Client,
     authority: Authority,
+    /// Rejections by the target in a row; `None` before it has taken anything. A target that takes nothing
+    /// at all is wrongly set up, and that is not the findings' fault.
+    rejected_in_a_row: Option<usize>,
 }
+
+/// Rejections in a row after which the target, and not the findings, is taken to be at fault.
+const MOST_IN_A_ROW: usize = 16;
 
 impl HttpSink {
     pub(crate) fn with(settings: HttpSettings, dialect: Box<dyn Dialect>) -> HttpSink {
         let (client, authority) = (Client::new(&settings), Authority::new(&settings));
-        HttpSink { settings, dialect, client, authority }
+        HttpSink { settings, dialect, client, authority, rejected_in_a_row: None }
     }
 
     async fn send(&mut self, findings: &[Finding]) -> Result<(), PublishError> {
@@ -111,6 +117,7 @@ impl HttpSink {
         }
         let mut fates = Fates::undecided(findings.len());
         let parts = self.parts(findings, &mut fates);
+        let own: Vec<bool> = fates.each.iter().map(|fate| matches!(fate, Fate::Rejected(_))).collect();
         // The next one is taken from the end.
         let mut ranges = self.ranges(&parts, &fates);
         ranges.reverse();
@@ -149,7 +156,39 @@ impl HttpSink {
                 }
             }
         }
+        self.doubt(&mut fates, &own);
         fates.result()
+    }
+
+    /// Takes rejections for a refusal where the target has taken nothing else; `own` are those that were
+    /// not the target's.
+    fn doubt(&mut self, fates: &mut Fates, own: &[bool]) {
+        if fates.each.contains(&Fate::Taken) {
+            self.rejected_in_a_row = Some(0);
+            return;
+        }
+        let rejected: Vec<&mut Fate> = fates
+            .each
+            .iter_mut()
+            .zip(own)
+            .filter(|(fate, own)| matches!(fate, Fate::Rejected(_)) && !**own)
+            .map(|(fate, _)| fate)
+            .collect();
+        if rejected.is_empty() {
+            return;
+        }
+        match self.rejected_in_a_row.map(|before| before + rejected.len()) {
+            Some(now) if now <= MOST_IN_A_ROW => self.rejected_in_a_row = Some(now),
+            _ => {
+                for fate in rejected {
+                    if let Fate::Rejected(reason) = std::mem::replace(fate, Fate::Refused) {
+                        let url = &self.settings.url;
+                        fates.reason =
+                            format!("{url} takes no finding at all: {reason}; check how it is set up");
+                    }
+                }
+            }
+        }
     }
 
     fn parts(&self, findings: &[Finding], fates: &mut Fates) -> Vec<Vec<u8>> {
@@ -275,7 +314,7 @@ fn by_status(status: u16) -> Verdict {
         401 | 403 | 407 => {
             Verdict::Refused(format!("status {status}; check the credentials and what they permit"))
         }
-        404 | 405 | 410 => Verdict::Refused(format!("status {status}; check the address")),
+        404 | 405 | 410 | 415 => Verdict::Refused(format!("status {status}; check the address")),
         300..=399 => Verdict::Refused(format!("status {status}; give the address that it redirects to")),
         413 => Verdict::Split("too large for the target (status 413)".to_owned()),
         408 | 409 | 425 | 429 => Verdict::Busy(format!("status {status}")),

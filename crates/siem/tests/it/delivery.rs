@@ -337,6 +337,20 @@ async fn a_target_that_is_down_is_asked_with_one_finding_until_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_during_a_refusal_goes_with_the_next_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = PublishError::Refused { reason: "set up wrongly".to_owned(), delivered: 0 };
+    let mut rig = Rig::start(folder.path(), Mood::Fails(refused));
+    rig.sink.append(&numbered(1)).await.unwrap();
+    rig.until(|stats| stats.retries > 8).await;
+    rig.sink.append(&numbered(10)[1..]).await.unwrap();
+    rig.mood.send_replace(Mood::Takes);
+    assert_eq!(rig.got(10).await, (1..=10).collect::<Vec<_>>());
+    assert_eq!(*rig.largest.borrow(), 10);
+    assert!(!rig.sink.monitor().stats().circuit_open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_is_left_alone_for_as_long_as_it_asks() {
     let folder = tempfile::tempdir().unwrap();
     let fates = Fates { retry_after: Some(Duration::from_secs(25)), ..Fates::undecided(1) };

@@ -48,8 +48,10 @@ fn webhook(http: HttpSettings) -> HttpSink {
 #[tokio::test]
 async fn statuses_pause_retry_split_or_set_aside() {
     let check = |status: u16, expect: fn(&Fate) -> bool| async move {
-        let stub = Stub::start("", move |_, _| say(status, "")).await;
-        let got = fates(&mut webhook(stub.settings()), &numbered(1)).await;
+        let stub = Stub::start("", move |_, n| say(if n == 0 { 200 } else { status }, "")).await;
+        let mut sink = webhook(stub.settings());
+        assert_eq!(fates(&mut sink, &numbered(1)).await.each, [Fate::Taken]);
+        let got = fates(&mut sink, &numbered(1)).await;
         assert!(expect(&got.each[0]), "{status}: {got:?}");
         assert!(
             got.each[0] == Fate::Taken || matches!(got.each[0], Fate::Rejected(_)) || !got.reason.is_empty()
@@ -58,15 +60,31 @@ async fn statuses_pause_retry_split_or_set_aside() {
     for status in [200, 202, 204] {
         check(status, |fate| *fate == Fate::Taken).await;
     }
-    for status in [301, 401, 403, 404, 405, 407] {
+    for status in [301, 401, 403, 404, 405, 407, 415] {
         check(status, |fate| *fate == Fate::Refused).await;
     }
     for status in [408, 425, 429, 500, 502, 503, 504] {
         check(status, |fate| *fate == Fate::Busy).await;
     }
-    for status in [400, 413, 415, 422] {
+    for status in [400, 413, 422] {
         check(status, |fate| matches!(fate, Fate::Rejected(_))).await;
     }
+}
+
+#[tokio::test]
+async fn a_target_that_takes_nothing_is_at_fault_and_not_the_findings() {
+    let nothing = Stub::start("", |_, _| say(400, "")).await;
+    let got = fates(&mut webhook(nothing.settings()), &distinct(3)).await;
+    assert_eq!(got.each, vec![Fate::Refused; 3]);
+    assert!(got.reason.contains("takes no finding at all"), "{}", got.reason);
+
+    // One that took something may reject some, but not one after the other for ever.
+    let no_more = Stub::start("", |_, n| say(if n == 0 { 200 } else { 400 }, "")).await;
+    let mut sink = webhook(no_more.settings());
+    fates(&mut sink, &distinct(1)).await;
+    let rejected = |fates: Fates| fates.each.iter().filter(|fate| matches!(fate, Fate::Rejected(_))).count();
+    assert_eq!(rejected(fates(&mut sink, &distinct(16)).await), 16);
+    assert_eq!(fates(&mut sink, &distinct(1)).await.each, [Fate::Refused]);
 }
 
 #[tokio::test]
