@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lapwing_kafka::{Compression, Encoding, FindingsTopic, FindingsTopicSettings, Mechanism, Sasl, Tls};
-use lapwing_siem::http::{Auth, HttpSettings, OAuth2, Url};
+use lapwing_siem::http::{Auth, HttpSettings, HttpSink, OAuth2, Url};
 use lapwing_siem::{
     AckSettings, AlertmanagerSettings, BulkSettings, Context, DeliverySettings, FileSettings, FileSink,
     Format, HecSettings, Rotation, SentinelSettings, SpoolSettings, StdoutSink, SyslogSettings, SyslogSink,
@@ -39,7 +39,7 @@ enum Plan {
     File { path: PathBuf, format: Format, rotation: Option<Rotation> },
     Kafka { settings: FindingsTopicSettings, format: Format, password: Option<SecretRef> },
     Syslog(SyslogSettings),
-    Http(HttpSettings, Api),
+    Http(Box<HttpSettings>, Api),
 }
 
 #[derive(Clone)]
@@ -82,16 +82,20 @@ impl Target {
                 Box::new(topic.map_err(|error| error.to_string())?)
             }
             Plan::Syslog(settings) => Box::new(SyslogSink::new(settings, context)),
-            Plan::Http(http, api) => Box::new(match api {
-                Api::Bulk(settings) => bulk_sink(http, settings, context),
-                Api::Hec(settings) => hec_sink(http, settings, context),
-                Api::Alertmanager(settings) => alertmanager_sink(http, settings, context, clock),
-                Api::Otlp => otlp_sink(http, context),
-                Api::Sentinel(settings) => sentinel_sink(http, &settings, context),
-                Api::Webhook(settings) => webhook_sink(http, settings, context, clock),
-            }),
+            Plan::Http(http, api) => Box::new(http_sink(*http, api, context, clock)),
         };
         Ok(sink)
+    }
+}
+
+fn http_sink(http: HttpSettings, api: Api, context: Context, clock: Clock) -> HttpSink {
+    match api {
+        Api::Bulk(settings) => bulk_sink(http, settings, context),
+        Api::Hec(settings) => hec_sink(http, settings, context),
+        Api::Alertmanager(settings) => alertmanager_sink(http, settings, context, clock),
+        Api::Otlp => otlp_sink(http, context),
+        Api::Sentinel(settings) => sentinel_sink(http, &settings, context),
+        Api::Webhook(settings) => webhook_sink(http, settings, context, clock),
     }
 }
 
@@ -151,7 +155,7 @@ impl Builder<'_> {
             Exporter::Elasticsearch(bulk) | Exporter::Opensearch(bulk) => {
                 let api =
                     Api::Bulk(BulkSettings { index: bulk.index.clone(), pipeline: bulk.pipeline.clone() });
-                (Plan::Http(self.http(key, &bulk.endpoint, &bulk.http)?, api), &bulk.delivery)
+                (Plan::Http(self.boxed_http(key, &bulk.endpoint, &bulk.http)?, api), &bulk.delivery)
             }
             Exporter::SplunkHec(hec) => {
                 let format = self.json_format(key, hec.format);
@@ -173,7 +177,7 @@ impl Builder<'_> {
                 let mut http = self.http(key, &hec.endpoint, &hec.http)?;
                 self.own_auth(key, &hec.http);
                 http.auth = Auth::Scheme("Splunk", hec.token.0.clone());
-                (Plan::Http(http, Api::Hec(settings)), &hec.delivery)
+                (Plan::Http(Box::new(http), Api::Hec(settings)), &hec.delivery)
             }
             Exporter::Alertmanager(alerts) => {
                 let (hold, resend_interval) = (alerts.hold.0, alerts.resend_interval.0);
@@ -186,10 +190,10 @@ impl Builder<'_> {
                     );
                 }
                 let api = Api::Alertmanager(AlertmanagerSettings { hold, resend_interval, max_open: 10_000 });
-                (Plan::Http(self.http(key, &alerts.endpoint, &alerts.http)?, api), &alerts.delivery)
+                (Plan::Http(self.boxed_http(key, &alerts.endpoint, &alerts.http)?, api), &alerts.delivery)
             }
             Exporter::Otlphttp(otlp) => {
-                (Plan::Http(self.http(key, &otlp.endpoint, &otlp.http)?, Api::Otlp), &otlp.delivery)
+                (Plan::Http(self.boxed_http(key, &otlp.endpoint, &otlp.http)?, Api::Otlp), &otlp.delivery)
             }
             Exporter::Sentinel(sentinel) => {
                 let mut http = self.http(key, &sentinel.endpoint, &sentinel.http)?;
@@ -206,7 +210,7 @@ impl Builder<'_> {
                     rule_id: sentinel.rule_id.clone(),
                     stream: sentinel.stream.clone(),
                 });
-                (Plan::Http(http, api), &sentinel.delivery)
+                (Plan::Http(Box::new(http), api), &sentinel.delivery)
             }
             Exporter::Webhook(webhook) => {
                 let settings = WebhookSettings {
@@ -215,7 +219,7 @@ impl Builder<'_> {
                     template: self.template(key, webhook),
                 };
                 let http = self.http(key, &webhook.endpoint, &webhook.http)?;
-                (Plan::Http(http, Api::Webhook(settings)), &webhook.delivery)
+                (Plan::Http(Box::new(http), Api::Webhook(settings)), &webhook.delivery)
             }
         };
         let hostname = match exporter {
@@ -359,6 +363,10 @@ impl Builder<'_> {
             max_message_bytes: syslog.max_message_size.0 as usize,
             ..SyslogSettings::new(key, &syslog.endpoint)
         }
+    }
+
+    fn boxed_http(&mut self, key: &str, endpoint: &str, options: &HttpOptions) -> Option<Box<HttpSettings>> {
+        self.http(key, endpoint, options).map(Box::new)
     }
 
     fn http(&mut self, key: &str, endpoint: &str, options: &HttpOptions) -> Option<HttpSettings> {
