@@ -157,6 +157,21 @@ debian() {
   command -v "$1" >/dev/null || missing "$1" "install the Debian package $2 (apt-get install $2)"
 }
 
+# debian_file FILE PACKAGE: installs a Debian package when a file of it is not there.
+debian_file() {
+  [[ -e $1 ]] && return 0
+  if command -v apt-get >/dev/null && [[ $(id -u) -eq 0 ]]; then
+    say "installing the Debian package $2"
+    (
+      flock 9
+      export DEBIAN_FRONTEND=noninteractive
+      apt-get install -y --no-install-recommends "$2" ||
+        { apt-get update && apt-get install -y --no-install-recommends "$2"; }
+    ) >"$WORK/apt.log" 2>&1 9>"$CACHE/apt.lock" || tail -n 5 "$WORK/apt.log"
+  fi
+  [[ -e $1 ]] || missing "$1" "install the Debian package $2 (apt-get install $2)"
+}
+
 # python_env: the virtual environment with requirements.txt; sets PYTHON.
 python_env() {
   local digest venv
@@ -199,6 +214,85 @@ collector_binary() {
       mv ../otelcol.part "$OTELCOL"
   ) >"$WORK/build.log" 2>&1 9>"$CACHE/otelcol.lock" ||
     { tail -n 20 "$WORK/build.log"; missing "the OpenTelemetry Collector" "its build failed (above)"; }
+}
+
+# validators_env: the virtual environment with validators/requirements.txt; sets PYTHON.
+validators_env() {
+  local digest venv
+  command -v python3 >/dev/null || missing python3 "Python 3.11 or newer with venv (apt-get install python3-venv)"
+  digest=$(sha256sum "$CONFORMANCE/validators/requirements.txt" | cut -c1-12)
+  venv=$CACHE/validators-$digest
+  PYTHON=$venv/bin/python
+  export PYTHONPATH=$CONFORMANCE/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+  [[ -f $venv/complete ]] && return 0
+  say "installing the validators (once, into $venv)"
+  (
+    flock 9
+    [[ -f $venv/complete ]] && exit 0
+    rm -rf "$venv"
+    python3 -m venv "$venv" &&
+      "$venv/bin/pip" install -q --disable-pip-version-check -r "$CONFORMANCE/validators/requirements.txt" &&
+      touch "$venv/complete"
+  ) 9>"$CACHE/validators.lock" || missing "a validator" "pip could not install conformance/validators/requirements.txt (see above)"
+}
+
+# ecs_fields: Elastic's own list of ECS fields, from npm; sets ECS_MODULES.
+ecs_fields() {
+  local version=9.4.0
+  debian node nodejs
+  ECS_MODULES=$CACHE/ecs-$version
+  [[ -f $ECS_MODULES/complete ]] && return 0
+  debian npm npm
+  say "fetching the list of ECS fields (once, into $ECS_MODULES)"
+  (
+    flock 9
+    [[ -f $ECS_MODULES/complete ]] && exit 0
+    mkdir -p "$ECS_MODULES" && cd "$ECS_MODULES" &&
+      npm install --silent --no-audit --no-fund --ignore-scripts --prefix . "@elastic/ecs@$version" && touch complete
+  ) >"$WORK/npm.log" 2>&1 9>"$CACHE/ecs.lock" ||
+    { tail -n 5 "$WORK/npm.log"; missing "@elastic/ecs" "npm could not fetch it (above)"; }
+}
+
+# opensearch_unpacked: OpenSearch in $WORK, from a zip that Maven Central keeps; sets OPENSEARCH.
+# It refuses to run as root, so it gets a folder that another user may write.
+opensearch_unpacked() {
+  local version=2.19.4 zip
+  debian java openjdk-17-jre-headless
+  debian mvn maven
+  zip=$CACHE/opensearch/opensearch-$version.zip
+  if [[ ! -f $zip ]]; then
+    say "fetching OpenSearch (once, into $zip)"
+    (
+      flock 9
+      [[ -f $zip ]] && exit 0
+      mkdir -p "$WORK/opensearch-zip" "$CACHE/opensearch" &&
+        mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory="$WORK/opensearch-zip" \
+          -Dartifact="org.opensearch.distribution.integ-test-zip:opensearch:$version:zip" &&
+        mv "$WORK/opensearch-zip/opensearch-$version.zip" "$zip"
+    ) >"$WORK/mvn.log" 2>&1 9>"$CACHE/opensearch.lock" ||
+      { tail -n 20 "$WORK/mvn.log"; missing "OpenSearch" "Maven could not fetch it (above)"; }
+  fi
+  OPENSEARCH=$WORK/opensearch-$version
+  python3 -m zipfile -e "$zip" "$WORK"
+  if [[ $(id -u) -eq 0 ]]; then
+    chmod 711 "$WORK"
+    chown -R 65534:65534 "$OPENSEARCH"
+  fi
+}
+
+# pki FOLDER: an authority, and a server and a client for localhost, as PEM files.
+pki() {
+  debian openssl openssl
+  mkdir -p "$1"
+  (
+    cd "$1" && exec >"$WORK/pki.log" 2>&1
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=lapwing conformance" -keyout ca.key -out ca.pem
+    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >extensions
+    for name in server client; do
+      openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$name.key" -out "$name.csr"
+      openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out "$name.pem"
+    done
+  )
 }
 
 # kafka_jars: Apache Kafka's jars from Maven Central; sets KAFKA_LIB.

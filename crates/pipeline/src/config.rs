@@ -1,7 +1,9 @@
 //! Configuration: text → [`Tree`] → [`ConfigFile`] → [`crate::settings::Settings`]. Parsed once; nothing validates later.
 
 mod check;
+mod exporters;
 mod file;
+mod secret;
 mod tree;
 mod units;
 
@@ -9,7 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use check::schema;
+pub use exporters::*;
 pub use file::*;
+pub use secret::{HeaderText, SecretRef};
 pub use tree::{Place, Sources, Tree};
 pub use units::{Size, Span};
 
@@ -88,11 +92,12 @@ impl Config {
         sets: &[String],
         sources: &Sources<'_>,
     ) -> Result<Config, Vec<Problem>> {
-        let tree = Tree::read(files, sets, sources)?;
-        let problems = check::check(&tree);
-        if !problems.is_empty() {
-            return Err(problems);
+        let mut tree = Tree::read(files, sets, sources)?;
+        let checked = check::check(&tree);
+        if !checked.problems.is_empty() {
+            return Err(checked.problems);
         }
+        tree.take_back(&checked.secrets);
         let file = serde_json::from_value(tree.value.clone())
             .map_err(|e| vec![Problem::new("", e.to_string(), "see `lapwing schema` for the shape")])?;
         Ok(Config { file, tree })

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use lapwing_otlp::door::{DoorStats, Refusal};
-use lapwing_siem::Monitor;
+use lapwing_siem::{Monitor, SinkState};
 use lapwing_storage::Journal;
 use lapwing_telemetry::{Clock, EventTime, Signal};
 use tokio::net::TcpListener;
@@ -94,6 +94,9 @@ impl Gauges {
             let canary = canary.borrow();
             details.extend(canary.leaking.iter().map(|place| format!("redaction leaks into the {place}")));
             details.extend(canary.overdue.then(|| "a redaction canary did not come back in time".to_owned()));
+        }
+        for sink in self.sinks.iter().filter(|sink| sink.stats().state == SinkState::Refused) {
+            details.push(format!("exporter {} is refused by its target", sink.name()));
         }
         details
     }
@@ -279,23 +282,7 @@ impl Gauges {
     }
 
     fn output_metrics(&self, page: &mut Page) {
-        page.gauge("exporter_spooled_findings", "Findings that wait for a target.");
-        page.counter("exporter_delivered_findings", "Findings that a target has taken.");
-        page.counter("exporter_dead_lettered_findings", "Findings that a target will never take.");
-        page.counter("exporter_retries", "Failed attempts.");
-        page.gauge("exporter_refused", "1 while a target refuses us and an operator must act.");
-        for sink in &self.sinks {
-            let (name, stats) = ([("exporter", sink.name())], sink.stats());
-            page.value("exporter_spooled_findings", &name, stats.spooled as f64);
-            page.value("exporter_delivered_findings_total", &name, stats.delivered as f64);
-            page.value("exporter_dead_lettered_findings_total", &name, stats.dead_lettered as f64);
-            page.value("exporter_retries_total", &name, stats.retries as f64);
-            page.value(
-                "exporter_refused",
-                &name,
-                f64::from(u8::from(stats.state == lapwing_siem::SinkState::Refused)),
-            );
-        }
+        self.exporter_metrics(page);
         if let Some(archive) = &self.archive {
             let archive = archive.borrow();
             page.total("archive_rows", "Calls in closed archive files.", archive.rows as f64);
@@ -307,6 +294,47 @@ impl Gauges {
                 "Attempts that failed for want of disk space.",
                 archive.retries as f64,
             );
+        }
+    }
+}
+
+impl Gauges {
+    fn exporter_metrics(&self, page: &mut Page) {
+        page.gauge("exporter_spooled_findings", "Findings that wait for a target.");
+        page.gauge("exporter_oldest_spooled_seconds", "How long the oldest of them has waited.");
+        page.gauge("exporter_spool_bytes", "Bytes of an exporter's spool.");
+        page.gauge("exporter_spool_budget_bytes", "Most bytes it may hold; beyond it detection waits.");
+        page.counter(
+            "exporter_produced_findings",
+            "Findings handed to an exporter: delivered, spooled or dead-lettered.",
+        );
+        page.counter("exporter_delivered_findings", "Findings that a target has taken.");
+        page.counter("exporter_dead_lettered_findings", "Findings that a target will never take.");
+        page.counter("exporter_retries", "Failed attempts.");
+        page.gauge(
+            "exporter_state",
+            "1 for what the delivery is doing: ready, retrying, refused or stopped.",
+        );
+        page.gauge("exporter_circuit_open", "1 while a target is asked with one finding at a time.");
+        page.gauge("exporter_refused", "1 while a target refuses us and an operator must act.");
+        for sink in &self.sinks {
+            let (name, stats) = ([("exporter", sink.name())], sink.stats());
+            let age = stats.oldest_spooled_at.map_or(0.0, |at| (self.clock)().since(at).as_secs_f64());
+            page.value("exporter_spooled_findings", &name, stats.spooled as f64);
+            page.value("exporter_oldest_spooled_seconds", &name, age);
+            page.value("exporter_spool_bytes", &name, stats.spool_bytes as f64);
+            page.value("exporter_spool_budget_bytes", &name, stats.budget_bytes as f64);
+            page.value("exporter_produced_findings_total", &name, stats.produced as f64);
+            page.value("exporter_delivered_findings_total", &name, stats.delivered as f64);
+            page.value("exporter_dead_lettered_findings_total", &name, stats.dead_lettered as f64);
+            page.value("exporter_retries_total", &name, stats.retries as f64);
+            for state in SinkState::ALL {
+                let labels = [("exporter", sink.name()), ("state", state.as_str())];
+                page.value("exporter_state", &labels, f64::from(u8::from(stats.state == state)));
+            }
+            page.value("exporter_circuit_open", &name, f64::from(u8::from(stats.circuit_open)));
+            let refused = stats.state == SinkState::Refused;
+            page.value("exporter_refused", &name, f64::from(u8::from(refused)));
         }
     }
 }

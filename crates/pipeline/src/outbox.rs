@@ -27,14 +27,20 @@ impl Outbox {
     }
 
     /// Adds a remote sink behind its spool and starts its delivery.
-    pub fn add_spooled(&mut self, spool: SpooledSink, reader: SpoolReader, target: Box<dyn FindingSink>) {
+    pub fn add_spooled(
+        &mut self,
+        spool: SpooledSink,
+        reader: SpoolReader,
+        target: Box<dyn FindingSink>,
+        delivery: DeliverySettings,
+    ) {
         self.monitors.push(spool.monitor());
         self.sinks.push(Box::new(spool));
         let mut ended = self.ended.get_or_insert_with(|| watch::Sender::new(false)).subscribe();
         let shutdown = async move {
             drop(ended.wait_for(|ended| *ended).await); // The sender gone means the same as its word.
         };
-        self.deliveries.push(tokio::spawn(deliver(reader, target, DeliverySettings::default(), shutdown)));
+        self.deliveries.push(tokio::spawn(deliver(reader, target, delivery, shutdown)));
     }
 
     /// How each spooled sink is doing.
@@ -67,18 +73,12 @@ impl Outbox {
                         sleep(pause).await;
                         pause = (pause * 2).min(Duration::from_secs(5));
                     }
-                    Err(PublishError::Rejected { reason, which }) => {
-                        tracing::error!(
-                            sink = sink.name(),
-                            reason,
-                            findings = which.len(),
-                            "findings were rejected"
-                        );
-                        break;
-                    }
-                    Err(error @ PublishError::Broken { .. }) => {
-                        return Err(StageError::new("findings", &error));
-                    }
+                    // Neither a spool nor a local file judges what a finding says.
+                    Err(
+                        error @ (PublishError::Rejected { .. }
+                        | PublishError::OneByOne(_)
+                        | PublishError::Broken { .. }),
+                    ) => return Err(StageError::new("findings", &error)),
                 }
             }
         }

@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_kafka::{Encoding, FindingsTopic, FindingsTopicSettings, Mechanism, Sasl, Secret, Tls};
 use lapwing_otlp::door::{self, Door};
 use lapwing_redaction::Rules;
-use lapwing_siem::{
-    Context, FileSettings, FileSink, Format, SpoolSettings, StdoutSink, SyslogSettings, SyslogSink, spool,
-};
+use lapwing_siem::spool;
 use lapwing_storage::{Archive, Journal, state};
-use lapwing_telemetry::{Clock, FindingSink};
+use lapwing_telemetry::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval_at, timeout};
@@ -21,7 +18,6 @@ use tokio::time::{Instant, interval_at, timeout};
 use crate::StageError;
 use crate::archive::{ArchivePlan, archive};
 use crate::canary::Canaries;
-use crate::config::KafkaExporter;
 use crate::detect::{CanaryWatch, Memory, detect};
 use crate::engines::Engines;
 use crate::health::Beat;
@@ -358,77 +354,17 @@ fn restored(settings: &Settings) -> Result<Option<Engines>, StartError> {
 }
 
 async fn sinks(settings: &Settings, clock: &Clock) -> Result<Outbox, StartError> {
-    let exporters = &settings.exporters;
     let mut outbox = Outbox::default();
-    if exporters.file.is_some() {
-        let path = settings.findings_file();
-        let open = FileSink::open(FileSettings {
-            name: "file".into(),
-            path: path.clone(),
-            format: Format::Native,
-            rotation: None,
-        });
-        outbox.add(Box::new(open.map_err(|e| StartError {
-            reason: format!("findings file `{}`: {e}", path.display()),
-            temporary: false,
-        })?));
-    }
-    if exporters.stdout {
-        outbox.add(Box::new(StdoutSink::new("stdout", Format::Native)));
-    }
-    let mut spooled = |name: &str, target: Box<dyn FindingSink>| -> Result<(), StartError> {
-        let folder = settings.data_dir.join("spool").join(name);
-        let spool_settings =
-            SpoolSettings { budget_bytes: exporters.spool_budget.0, ..SpoolSettings::new(folder) };
-        let (sink, reader) = spool::open(name, &spool_settings, clock.clone()).map_err(broken)?;
-        outbox.add_spooled(sink, reader, target);
-        Ok(())
-    };
-    if let Some(kafka) = &exporters.kafka {
-        let topic =
-            FindingsTopic::connect(topic_settings(kafka), Encoding::native()).await.map_err(broken)?;
-        spooled("kafka", Box::new(topic))?;
-    }
-    if let Some(syslog) = &exporters.syslog {
-        let context = Context {
-            product_version: env!("CARGO_PKG_VERSION").into(),
-            hostname: syslog.hostname.clone(),
-            process_id: std::process::id(),
-            runbook_url: None,
+    for target in &settings.targets {
+        let sink = target.sink(clock).await.map_err(|reason| StartError { reason, temporary: false })?;
+        let Some(spool) = &target.spool else {
+            outbox.add(sink);
+            continue;
         };
-        spooled(
-            "syslog",
-            Box::new(SyslogSink::new(SyslogSettings::new("syslog", &syslog.endpoint), context)),
-        )?;
+        let (spooled, reader) = spool::open(&target.name, spool, clock.clone()).map_err(broken)?;
+        outbox.add_spooled(spooled, reader, sink, target.delivery);
     }
     Ok(outbox)
-}
-
-fn topic_settings(kafka: &KafkaExporter) -> FindingsTopicSettings {
-    let path = |file: &Option<String>| file.as_ref().map(PathBuf::from);
-    let tls = kafka.tls.as_ref().map(|tls| Tls {
-        ca_file: path(&tls.ca_file),
-        cert_file: path(&tls.cert_file),
-        key_file: path(&tls.key_file),
-        key_password: None,
-    });
-    let sasl = kafka.sasl.as_ref().map(|sasl| Sasl {
-        mechanism: match sasl.mechanism {
-            crate::config::SaslMechanism::Plain => Mechanism::Plain,
-            crate::config::SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
-            crate::config::SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
-        },
-        username: sasl.username.clone(),
-        password: Secret(sasl.password.clone()),
-    });
-    FindingsTopicSettings {
-        tls,
-        sasl,
-        delivery_timeout: kafka.delivery_timeout.0,
-        // The door opens after this at the latest, whether or not a broker answers: findings wait in the spool.
-        metadata_timeout: Duration::from_secs(3),
-        ..FindingsTopicSettings::new("kafka", kafka.brokers.clone(), kafka.topic.clone())
-    }
 }
 
 /// How many calls fill one of `parts` parts of the journal, at about 400 bytes a call.

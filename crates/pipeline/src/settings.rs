@@ -15,7 +15,8 @@ use lapwing_storage::{ArchiveSettings, JournalSettings};
 use lapwing_telemetry::{CANARY_CLUSTER, FindingKind};
 
 use crate::canary::{CanarySettings, KINDS};
-use crate::config::{Config, ConfigFile, Endpoint, Exporters, Problem, Role, Telemetry, WarmStart};
+use crate::config::{Config, ConfigFile, Endpoint, Problem, Role, Telemetry, WarmStart};
+use crate::exporters::{self, Target};
 use crate::rules::RuleSources;
 
 /// Everything a pipeline is told.
@@ -48,7 +49,7 @@ pub struct Settings {
     /// Time between two saves of the learned state.
     pub save_interval: Duration,
     /// Where findings go.
-    pub exporters: Exporters,
+    pub targets: Vec<Target>,
     /// The archive, if one is kept.
     pub archive: Option<ArchiveSettings>,
     /// Time after which an archive file is closed.
@@ -133,8 +134,8 @@ impl Settings {
 
     /// Where the file of findings lies, whether or not one is written.
     pub fn findings_file(&self) -> PathBuf {
-        let path = self.exporters.file.as_ref().and_then(|file| file.path.as_ref());
-        path.map_or_else(|| self.data_dir.join("findings.ndjson"), PathBuf::from)
+        let path = self.targets.iter().find(|target| target.name == "file").and_then(Target::file);
+        path.map_or_else(|| self.data_dir.join("findings.ndjson"), Path::to_path_buf)
     }
 
     /// Where the archive lies, whether or not one is being kept.
@@ -184,7 +185,7 @@ impl Builder<'_> {
             model,
             warm_start: file.detectors.warm_start == WarmStart::Archive,
             save_interval: file.detectors.save_interval.0,
-            exporters: file.exporters.clone(),
+            targets: exporters::targets(&file.exporters, &data_dir, self.problems),
             archive: file.archive.enabled.then_some(ArchiveSettings {
                 dir: archive_dir,
                 buffer_bytes: file.archive.buffer_size.0,

@@ -1,18 +1,20 @@
 //! From a spool to its target: in order, again and again, until the target has it.
+//!
+//! What all targets share is here and nowhere else: the pause between attempts, the circuit breaker, dead
+//! letters, the cursor and the states an operator sees. A sink only says what became of each finding.
 
 use std::collections::hash_map::RandomState;
-use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use lapwing_telemetry::{FindingSink, PublishError};
+use lapwing_telemetry::{Fate, Fates, FindingSink, PublishError};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::ndjson;
-use crate::spool::{Batch, Damaged, SinkState, SpoolError, SpoolReader, Waiting};
+use crate::round::Round;
+use crate::spool::{Damaged, SinkState, SpoolError, SpoolReader, Waiting};
 
 /// How delivery goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +28,13 @@ pub struct DeliverySettings {
     /// Pause after the first failed attempt; doubles with each further one. The true pause lies between
     /// half of it and the whole, at random, so that many senders do not come back together.
     pub first_pause: Duration,
-    /// Longest pause.
+    /// Longest pause, also where the target asks for a longer one.
     pub longest_pause: Duration,
     /// Pause after the target has refused us, or when the dead-letter file is full.
     pub refused_pause: Duration,
+    /// Failed attempts in a row after which the circuit is open: a target that is down is then asked with
+    /// one finding, not with a whole batch, until it takes it. At least one.
+    pub circuit_failures: u32,
 }
 
 impl Default for DeliverySettings {
@@ -41,6 +46,7 @@ impl Default for DeliverySettings {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(30),
             refused_pause: Duration::from_mins(1),
+            circuit_failures: 5,
         }
     }
 }
@@ -50,7 +56,7 @@ impl Default for DeliverySettings {
 pub enum DeliveryError {
     /// *Broken*: the spool cannot be read or its cursor not be saved.
     #[error(transparent)]
-    Spool(SpoolError),
+    Spool(#[from] SpoolError),
     /// *Broken*: the sink cannot work any more.
     #[error("sink `{name}`: {reason}")]
     Sink {
@@ -64,9 +70,9 @@ pub enum DeliveryError {
 /// Delivers what is in the spool until `shutdown` resolves; then goes on until the spool is empty or an
 /// attempt fails, and returns. What is left is delivered after the next start.
 ///
-/// Findings go in order, in batches; a batch that the target did not take whole is published again from
-/// the first finding it did not take. What the target will never take goes to the spool's dead-letter
-/// file, with the reason.
+/// Findings go in order, in batches; of a batch that the target did not take whole, what it did not take is
+/// published again before anything behind it. What the target will never take goes to the spool's
+/// dead-letter file, with the reason.
 ///
 /// # Errors
 /// *Broken* ones only.
@@ -76,7 +82,7 @@ pub async fn deliver(
     settings: DeliverySettings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), DeliveryError> {
-    Delivery { reader, sink, settings, failures: 0, draining: false }.run(pin!(shutdown)).await
+    Delivery { reader, sink, settings, round: None, failures: 0, draining: false }.run(pin!(shutdown)).await
 }
 
 /// The delivery of one sink.
@@ -84,6 +90,8 @@ struct Delivery {
     reader: SpoolReader,
     sink: Box<dyn FindingSink>,
     settings: DeliverySettings,
+    /// The batch under way.
+    round: Option<Round>,
     /// Attempts failed in a row.
     failures: u32,
     /// Whether the end has been asked for.
@@ -95,7 +103,7 @@ struct Delivery {
 enum Progress {
     /// Something is off our hands; go on at once.
     Moved,
-    /// Nothing is; try again after a pause.
+    /// Try again after a pause.
     Pause(Duration),
 }
 
@@ -107,18 +115,17 @@ impl Delivery {
         mut shutdown: Shutdown<'_, impl Future<Output = ()>>,
     ) -> Result<(), DeliveryError> {
         loop {
-            let (findings, bytes) = (self.settings.batch_findings, self.settings.batch_bytes);
-            let progress = match self.reader.peek(findings, bytes).await.map_err(DeliveryError::Spool)? {
-                Waiting::Nothing if self.draining => return Ok(()),
-                Waiting::Nothing => {
-                    tokio::select! {
-                        () = self.reader.wait() => {}
-                        () = &mut shutdown => self.draining = true,
+            let progress = match self.round.take() {
+                Some(round) => self.attempt(round).await?,
+                None => match self.next().await? {
+                    Waiting::Nothing if self.draining => return Ok(()),
+                    Waiting::Nothing => {
+                        self.idle(&mut shutdown).await?;
+                        continue;
                     }
-                    continue;
-                }
-                Waiting::Findings(batch) => self.attempt(&batch).await?,
-                Waiting::Damaged(damaged) => self.bury_damaged(&damaged).await?,
+                    Waiting::Findings(batch) => self.attempt(Round::new(batch)).await?,
+                    Waiting::Damaged(damaged) => self.bury_damaged(&damaged).await?,
+                },
             };
             match progress {
                 Progress::Moved => {}
@@ -138,55 +145,92 @@ impl Delivery {
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch) -> Result<Progress, DeliveryError> {
+    async fn next(&mut self) -> Result<Waiting, SpoolError> {
+        let (findings, bytes) = (self.settings.batch_findings, self.settings.batch_bytes);
+        self.reader.peek(findings, bytes).await
+    }
+
+    /// Waits for a finding or the end; lets the sink tend its target meanwhile.
+    async fn idle(
+        &mut self,
+        shutdown: &mut Shutdown<'_, impl Future<Output = ()>>,
+    ) -> Result<(), DeliveryError> {
+        let failed = tokio::select! {
+            () = self.reader.wait() => return Ok(()),
+            () = &mut *shutdown => {
+                self.draining = true;
+                return Ok(());
+            }
+            failed = self.sink.tend() => failed,
+        };
+        let Some(fates) = self.fates_of(failed, 0)? else { return Ok(()) };
+        let pause = self.failed(SinkState::Retrying, &fates.reason, fates.retry_after, false);
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.reader.wait() => {}
+            () = &mut *shutdown => self.draining = true,
+        }
+        Ok(())
+    }
+
+    /// Publishes what is open of a round, as much as may go at once.
+    async fn attempt(&mut self, mut round: Round) -> Result<Progress, DeliveryError> {
+        let probing = self.failures >= self.settings.circuit_failures.max(1);
+        let most = if probing { 1 } else { usize::MAX };
+        let sent = round.open(most, self.sink.answers_one_by_one());
         let limit = self.settings.attempt_timeout;
-        let published = timeout(limit, self.sink.publish(&batch.findings)).await.unwrap_or_else(|_elapsed| {
+        let published = timeout(limit, self.sink.publish(&sent.findings)).await.unwrap_or_else(|_elapsed| {
             let reason = format!("no answer in {} s", limit.as_secs_f32());
             Err(PublishError::Busy { reason, delivered: 0 })
         });
-        match published {
-            Ok(()) => {
-                self.reader.settled(batch, 0).await.map_err(DeliveryError::Spool)?;
-                self.recovered();
-                Ok(Progress::Moved)
+        let fates = match published {
+            Ok(()) => Fates { each: vec![Fate::Taken; sent.at.len()], ..Fates::undecided(0) },
+            Err(error) => {
+                let count = sent.at.len();
+                match self.fates_of(error, count)? {
+                    Some(fates) => fates,
+                    None => Fates::undecided(count),
+                }
             }
-            Err(PublishError::Busy { reason, delivered }) => {
-                self.reader.delivered(batch, delivered).await.map_err(DeliveryError::Spool)?;
-                Ok(self.failed(SinkState::Retrying, &reason, delivered))
-            }
-            Err(PublishError::Refused { reason, delivered }) => {
-                self.reader.delivered(batch, delivered).await.map_err(DeliveryError::Spool)?;
-                Ok(self.failed(SinkState::Refused, &reason, delivered))
-            }
-            Err(PublishError::Rejected { reason, which }) => self.bury_rejected(batch, &reason, &which).await,
-            Err(PublishError::Broken { reason }) => {
-                Err(DeliveryError::Sink { name: self.sink.name().to_owned(), reason })
-            }
-        }
-    }
-
-    async fn bury_rejected(
-        &mut self,
-        batch: &Batch,
-        reason: &str,
-        which: &[usize],
-    ) -> Result<Progress, DeliveryError> {
-        let mut lines = String::new();
-        let mut count = 0;
-        for finding in which.iter().filter_map(|i| batch.findings.get(*i)) {
-            count += 1;
-            let reason = json!(reason);
-            writeln!(lines, "{{\"reason\":{reason},\"finding\":{}}}", ndjson(finding))
-                .expect("writing to a string cannot fail");
-        }
-        if count > 0
-            && let Some(pause) = self.bury(lines.into_bytes(), reason, count).await?
+        };
+        let buried = round.settle(&sent.at, &fates.each);
+        if !buried.lines.is_empty()
+            && let Some(pause) = self.bury(buried.lines.into_bytes(), &buried.reason, buried.count).await?
         {
+            round.reopen(&buried.at);
+            self.pass(&mut round).await?;
+            self.round = Some(round);
             return Ok(pause);
         }
-        self.reader.settled(batch, count).await.map_err(DeliveryError::Spool)?;
-        self.recovered();
-        Ok(Progress::Moved)
+        self.pass(&mut round).await?;
+        if !round.is_over() {
+            self.round = Some(round);
+        }
+        let state = if fates.each.contains(&Fate::Refused) {
+            SinkState::Refused
+        } else if fates.each.contains(&Fate::Busy) {
+            SinkState::Retrying
+        } else {
+            self.recovered();
+            return Ok(Progress::Moved);
+        };
+        let some_taken = fates.each.iter().any(|fate| matches!(fate, Fate::Taken | Fate::Rejected(_)));
+        Ok(Progress::Pause(self.failed(state, &fates.reason, fates.retry_after, some_taken)))
+    }
+
+    /// Moves the cursor past what is off our hands at the start of a round.
+    async fn pass(&mut self, round: &mut Round) -> Result<(), SpoolError> {
+        if let Some((count, dead_lettered)) = round.pass() {
+            self.reader.passed(&round.batch, count, dead_lettered).await?;
+        }
+        Ok(())
+    }
+
+    fn fates_of(&self, error: PublishError, count: usize) -> Result<Option<Fates>, DeliveryError> {
+        if let PublishError::Broken { reason } = error {
+            return Err(DeliveryError::Sink { name: self.sink.name().to_owned(), reason });
+        }
+        Ok(error.fates(count))
     }
 
     async fn bury_damaged(&mut self, damaged: &Damaged) -> Result<Progress, DeliveryError> {
@@ -195,7 +239,7 @@ impl Delivery {
         if let Some(pause) = self.bury(format!("{letter}\n").into_bytes(), damaged.reason, 1).await? {
             return Ok(pause);
         }
-        self.reader.set_aside(damaged).await.map_err(DeliveryError::Spool)?;
+        self.reader.set_aside(damaged).await?;
         Ok(Progress::Moved)
     }
 
@@ -212,16 +256,27 @@ impl Delivery {
                 Ok(None)
             }
             Err(full @ SpoolError::Full { .. }) => {
-                Ok(Some(self.failed(SinkState::Refused, &full.to_string(), 0)))
+                Ok(Some(Progress::Pause(self.failed(SinkState::Refused, &full.to_string(), None, false))))
             }
             Err(broken) => Err(DeliveryError::Spool(broken)),
         }
     }
 
-    /// Logs once, when the state changes: an outage of a night is two lines.
-    fn failed(&mut self, state: SinkState, reason: &str, delivered: usize) -> Progress {
+    /// Counts a failure and says how long to wait. Logs once, when the state changes: an outage of a night
+    /// is two lines.
+    fn failed(
+        &mut self,
+        state: SinkState,
+        reason: &str,
+        retry_after: Option<Duration>,
+        some_taken: bool,
+    ) -> Duration {
         self.reader.count_retry();
-        self.failures = if delivered > 0 { 1 } else { self.failures.saturating_add(1) };
+        // A refusal says nothing about how much a target can take.
+        if state == SinkState::Retrying {
+            self.failures = if some_taken { 1 } else { self.failures.saturating_add(1) };
+        }
+        self.reader.set_circuit(self.failures >= self.settings.circuit_failures.max(1));
         let stats = self.reader.monitor().stats();
         if stats.state != state {
             let (sink, spooled) = (self.reader.name(), stats.spooled);
@@ -232,10 +287,11 @@ impl Delivery {
             }
             self.reader.set_state(state);
         }
-        match state {
-            SinkState::Refused => Progress::Pause(jittered(self.settings.refused_pause)),
-            _ => Progress::Pause(jittered(self.pause())),
+        if state == SinkState::Refused {
+            return jittered(self.settings.refused_pause);
         }
+        let asked = retry_after.unwrap_or_default().min(self.settings.longest_pause);
+        jittered(self.pause()).max(asked)
     }
 
     fn recovered(&mut self) {
@@ -245,6 +301,7 @@ impl Delivery {
             info!(sink, spooled, attempts, "target takes findings again");
             self.reader.set_state(SinkState::Ready);
         }
+        self.reader.set_circuit(false);
         self.failures = 0;
     }
 

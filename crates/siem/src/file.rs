@@ -11,35 +11,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
 use crate::disk::{self, AppendFile, WriteError};
-use crate::{Context, ndjson, ocsf};
-
-/// What a line says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The native format: [`ndjson`].
-    Native,
-    /// [`ocsf()`](crate::ocsf()), on one line.
-    Ocsf(Context),
-}
-
-impl Format {
-    /// The finding as one line, without the line break.
-    pub fn line(&self, finding: &Finding) -> String {
-        match self {
-            Format::Native => ndjson(finding),
-            Format::Ocsf(context) => ocsf(finding, context).to_string(),
-        }
-    }
-
-    fn block(&self, findings: &[Finding]) -> Vec<u8> {
-        let mut block = Vec::with_capacity(findings.len() * 1024);
-        for finding in findings {
-            block.extend_from_slice(self.line(finding).as_bytes());
-            block.push(b'\n');
-        }
-        block
-    }
-}
+use crate::{Context, Format};
 
 /// Where to write, and when to begin a new file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +22,8 @@ pub struct FileSettings {
     pub path: PathBuf,
     /// What a line says.
     pub format: Format,
+    /// What it says about us.
+    pub context: Context,
     /// `None` lets the file grow.
     pub rotation: Option<Rotation>,
 }
@@ -98,7 +72,7 @@ impl FileSink {
         if findings.is_empty() {
             return Ok(());
         }
-        let block = self.settings.format.block(findings);
+        let block = block(self.settings.format, &self.settings.context, findings);
         let target = Arc::clone(&self.target);
         let append = tokio::task::spawn_blocking(move || target.blocking_lock().append(&block));
         let path = self.settings.path.display();
@@ -115,6 +89,15 @@ impl FileSink {
             }
         }
     }
+}
+
+fn block(format: Format, context: &Context, findings: &[Finding]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(findings.len() * 1024);
+    for finding in findings {
+        block.extend_from_slice(format.line(finding, context).as_bytes());
+        block.push(b'\n');
+    }
+    block
 }
 
 impl FindingSink for FileSink {
@@ -220,13 +203,14 @@ pub type StdoutSink = StreamSink<tokio::io::Stdout>;
 pub struct StreamSink<W> {
     name: String,
     format: Format,
+    context: Context,
     stream: W,
 }
 
 impl StdoutSink {
     /// A sink for this process's standard output.
-    pub fn new(name: impl Into<String>, format: Format) -> StdoutSink {
-        StreamSink { name: name.into(), format, stream: tokio::io::stdout() }
+    pub fn new(name: impl Into<String>, format: Format, context: Context) -> StdoutSink {
+        StreamSink { name: name.into(), format, context, stream: tokio::io::stdout() }
     }
 }
 
@@ -237,7 +221,7 @@ impl<W: AsyncWrite + Unpin + Send> FindingSink for StreamSink<W> {
 
     fn publish<'a>(&'a mut self, findings: &'a [Finding]) -> Publishing<'a> {
         Box::pin(async move {
-            let block = self.format.block(findings);
+            let block = block(self.format, &self.context, findings);
             let written = async {
                 self.stream.write_all(&block).await?;
                 self.stream.flush().await
@@ -255,8 +239,13 @@ mod tests {
     use crate::fixture::{context, findings};
 
     fn open(path: &Path, rotation: Option<Rotation>) -> FileSink {
-        let settings =
-            FileSettings { name: "file".to_owned(), path: path.to_owned(), format: Format::Native, rotation };
+        let settings = FileSettings {
+            name: "file".to_owned(),
+            path: path.to_owned(),
+            format: Format::Native,
+            context: context(),
+            rotation,
+        };
         FileSink::open(settings).unwrap()
     }
 
@@ -311,8 +300,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_gets_one_line_for_each_finding() {
-        let format = Format::Ocsf(context());
-        let mut sink = StreamSink { name: "stdout".to_owned(), format, stream: Vec::new() };
+        let (name, format) = ("stdout".to_owned(), Format::Ocsf);
+        let mut sink = StreamSink { name, format, context: context(), stream: Vec::new() };
         sink.publish(&findings()).await.unwrap();
         let text = String::from_utf8(sink.stream).unwrap();
         assert_eq!(text.lines().count(), findings().len());

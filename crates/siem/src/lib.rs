@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   detect ──► SpooledSink ──append, fdatasync──► spool on disk ──► deliver() ──► any FindingSink
-//!                  (one per target)                (cursor)           (retry)      (syslog, Kafka, …)
+//!                  (one per target)                (cursor)       (pause, breaker,  (HTTP, syslog,
+//!                                                                  dead letters)     Kafka)
 //!   detect ──► FileSink, StdoutSink                (nothing between: the target is local)
 //! ```
 //!
@@ -14,25 +15,49 @@
 //! The invariant it keeps: `produced = delivered + spooled + dead_lettered`, for each target, always. A
 //! finding leaves the spool only when its target has it or when it lies in the dead-letter file.
 
+pub mod alertmanager;
+pub mod bulk;
+mod cef;
 pub mod deliver;
 mod disk;
+mod ecs;
 pub mod file;
 #[cfg(test)]
 mod fixture;
+mod format;
+pub mod hec;
+pub mod http;
 pub mod kinds;
 pub mod ocsf;
+pub mod otlp_logs;
+mod round;
+pub mod secret;
+pub mod sentinel;
 pub mod spool;
 pub mod syslog;
+pub mod tls;
+pub mod webhook;
 
 use std::fmt::Write as _;
 
 use lapwing_telemetry::{Finding, Severity};
 
+pub use alertmanager::{AlertmanagerSettings, alertmanager_sink};
+pub use bulk::{BulkSettings, bulk_sink};
+pub use cef::{cef, leef};
 pub use deliver::{DeliveryError, DeliverySettings, deliver};
-pub use file::{FileSettings, FileSink, Format, Rotation, StdoutSink};
+pub use ecs::{ECS_VERSION, ecs};
+pub use file::{FileSettings, FileSink, Rotation, StdoutSink};
+pub use format::Format;
+pub use hec::{AckSettings, HecSettings, hec_sink};
 pub use ocsf::ocsf;
+pub use otlp_logs::{logs_request, otlp_sink};
+pub use secret::Secret;
+pub use sentinel::{SentinelSettings, sentinel_row, sentinel_sink};
 pub use spool::{Monitor, SinkState, SinkStats, SpoolError, SpoolReader, SpoolSettings, SpooledSink};
 pub use syslog::{SyslogSettings, SyslogSink, octet_counted, rfc5424};
+pub use tls::TlsSettings;
+pub use webhook::{Template, WebhookSettings, webhook_sink};
 
 /// What the formats say about the sender, beside what the finding says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,22 +96,69 @@ pub struct Scales {
     pub risk_score: u8,
     /// Syslog severity (RFC 5424 section 6.2.1): lower is worse.
     pub syslog: u8,
+    /// CEF and LEEF severity, 0 to 10.
+    pub cef: u8,
+    /// OpenTelemetry `SeverityNumber`.
+    pub otlp: i32,
+    /// The `severity` label that Alertmanager routes usually match on.
+    pub alertmanager: &'static str,
+    /// Microsoft Sentinel's alert severity.
+    pub sentinel: &'static str,
 }
 
 /// Puts a severity on every scale. The one table for all formats, repeated in `docs/findings.md`.
 pub const fn scales(severity: Severity) -> Scales {
     match severity {
-        Severity::Info => {
-            Scales { ocsf: (1, "Informational"), risk_level: (0, "Info"), risk_score: 10, syslog: 6 }
-        }
-        Severity::Low => Scales { ocsf: (2, "Low"), risk_level: (1, "Low"), risk_score: 21, syslog: 5 },
-        Severity::Medium => {
-            Scales { ocsf: (3, "Medium"), risk_level: (2, "Medium"), risk_score: 47, syslog: 4 }
-        }
-        Severity::High => Scales { ocsf: (4, "High"), risk_level: (3, "High"), risk_score: 73, syslog: 3 },
-        Severity::Critical => {
-            Scales { ocsf: (5, "Critical"), risk_level: (4, "Critical"), risk_score: 99, syslog: 2 }
-        }
+        Severity::Info => Scales {
+            ocsf: (1, "Informational"),
+            risk_level: (0, "Info"),
+            risk_score: 10,
+            syslog: 6,
+            cef: 1,
+            otlp: 9,
+            alertmanager: "info",
+            sentinel: "Informational",
+        },
+        Severity::Low => Scales {
+            ocsf: (2, "Low"),
+            risk_level: (1, "Low"),
+            risk_score: 21,
+            syslog: 5,
+            cef: 3,
+            otlp: 10,
+            alertmanager: "info",
+            sentinel: "Low",
+        },
+        Severity::Medium => Scales {
+            ocsf: (3, "Medium"),
+            risk_level: (2, "Medium"),
+            risk_score: 47,
+            syslog: 4,
+            cef: 5,
+            otlp: 13,
+            alertmanager: "warning",
+            sentinel: "Medium",
+        },
+        Severity::High => Scales {
+            ocsf: (4, "High"),
+            risk_level: (3, "High"),
+            risk_score: 73,
+            syslog: 3,
+            cef: 8,
+            otlp: 17,
+            alertmanager: "critical",
+            sentinel: "High",
+        },
+        Severity::Critical => Scales {
+            ocsf: (5, "Critical"),
+            risk_level: (4, "Critical"),
+            risk_score: 99,
+            syslog: 2,
+            cef: 10,
+            otlp: 21,
+            alertmanager: "critical",
+            sentinel: "High",
+        },
     }
 }
 

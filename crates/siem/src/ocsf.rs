@@ -289,7 +289,8 @@ fn evidence(finding: &Finding, exemplar: &Exemplar) -> Value {
 const HTTP_METHODS: [&str; 9] =
     ["OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"];
 
-fn split_operation(operation: Option<&str>) -> (Option<&str>, Option<&str>) {
+/// Method and path of an operation.
+pub(crate) fn split_operation(operation: Option<&str>) -> (Option<&str>, Option<&str>) {
     match operation.and_then(|operation| operation.split_once(' ')) {
         Some((method, path)) => (Some(method), Some(path)),
         None => (None, None),
@@ -331,7 +332,7 @@ fn observables(finding: &Finding) -> Vec<Value> {
 }
 
 /// Takes out nulls and what is empty then: the schema knows neither.
-fn prune(value: &mut Value) {
+pub(crate) fn prune(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(prune);

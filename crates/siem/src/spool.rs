@@ -25,7 +25,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use lapwing_telemetry::{Clock, EventTime};
 use tokio::sync::watch;
@@ -142,6 +142,7 @@ pub fn open(
         disk_bytes: AtomicU64::new(opened.disk_bytes),
         oldest_micros: AtomicI64::new(clock().0),
         retries: AtomicU64::new(0),
+        circuit_open: AtomicBool::new(false),
     });
     let writer = writer::Writer::new(opened.last, opened.end, Arc::clone(&shared));
     Ok((SpooledSink::new(writer, Arc::clone(&shared), clock), SpoolReader::new(shared)))
@@ -170,6 +171,7 @@ struct Shared {
     disk_bytes: AtomicU64,
     oldest_micros: AtomicI64,
     retries: AtomicU64,
+    circuit_open: AtomicBool,
 }
 
 /// Tells how a sink with a spool is doing; cheap to clone.
@@ -196,6 +198,10 @@ pub struct SinkStats {
     pub retries: u64,
     /// What delivery is doing.
     pub state: SinkState,
+    /// Whether so many attempts in a row have failed that the target is asked with one finding at a time.
+    pub circuit_open: bool,
+    /// Most bytes of segments.
+    pub budget_bytes: u64,
 }
 
 /// What the delivery of a sink is doing.
@@ -212,6 +218,10 @@ pub enum SinkState {
 }
 
 impl SinkState {
+    /// Every state.
+    pub const ALL: [SinkState; 4] =
+        [SinkState::Ready, SinkState::Retrying, SinkState::Refused, SinkState::Stopped];
+
     /// The state as one lower-case word, for a metric's label.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -245,6 +255,8 @@ impl Monitor {
             oldest_spooled_at: (spooled > 0).then_some(oldest),
             retries: self.0.retries.load(Ordering::Relaxed),
             state: *self.0.state.borrow(),
+            circuit_open: self.0.circuit_open.load(Ordering::Relaxed),
+            budget_bytes: self.0.settings.budget_bytes,
         }
     }
 }

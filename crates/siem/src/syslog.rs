@@ -1,4 +1,4 @@
-//! RFC 5424 messages with an OCSF body, over TCP with octet counting (RFC 6587 section 3.4.1).
+//! RFC 5424 messages over TCP (RFC 6587 section 3.4.1) or TLS (RFC 5425), with octet counting.
 //!
 //! TCP has no acknowledgement by the application: a written message is at the receiver's *kernel*. What a
 //! receiver has not read when it dies is lost with it, and nobody is told. [`SyslogSink`] narrows that gap
@@ -8,23 +8,25 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use lapwing_telemetry::{Finding, FindingSink, PublishError, Publishing};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::{Context, kinds, ocsf, scales};
+use crate::tls::{Failure, TlsSettings};
+use crate::{Context, Format, kinds, scales};
 
-/// Sends findings to a syslog receiver over TCP.
+/// Sends findings to a syslog receiver over TCP or TLS.
 ///
 /// Durable means: handed to the receiver's side of the connection. See the module for what that leaves open.
 pub struct SyslogSink {
     settings: SyslogSettings,
     context: Context,
-    connection: Option<TcpStream>,
+    connection: Option<Connection>,
     /// The latest frames written, at most `repeat_bytes` of them.
     recent: VecDeque<Vec<u8>>,
     recent_bytes: usize,
@@ -34,6 +36,13 @@ pub struct SyslogSink {
     sequence: u32,
 }
 
+/// A TCP or TLS connection.
+type Connection = Box<dyn Stream>;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
 /// Where and how to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogSettings {
@@ -41,6 +50,10 @@ pub struct SyslogSettings {
     pub name: String,
     /// Host and port of the receiver, for example `siem.example:601`.
     pub address: String,
+    /// TLS; `None` is plain TCP.
+    pub tls: Option<TlsSettings>,
+    /// What the body of a message says.
+    pub format: Format,
     /// Syslog facility, 0 to 23.
     pub facility: u8,
     /// Longest time for a connection to come about.
@@ -59,6 +72,8 @@ impl SyslogSettings {
         SyslogSettings {
             name: name.into(),
             address: address.into(),
+            tls: None,
+            format: Format::Ocsf,
             facility: FACILITY_LOG_AUDIT,
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
@@ -81,7 +96,18 @@ pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 /// a message may still be longer in the end; [`SyslogSink`] sets such a finding aside.
 /// `sequence_id` is 1 to 2 147 483 647.
 pub fn rfc5424(finding: &Finding, context: &Context, facility: u8, sequence_id: u32) -> Vec<u8> {
-    message(finding, context, facility, sequence_id, MAX_MESSAGE_BYTES)
+    message(finding, context, (facility, Format::Ocsf), sequence_id, MAX_MESSAGE_BYTES)
+}
+
+/// As [`rfc5424`] with another body: CEF and LEEF lines are what their receivers look for in the message.
+pub fn rfc5424_with(
+    format: Format,
+    finding: &Finding,
+    context: &Context,
+    facility: u8,
+    sequence_id: u32,
+) -> Vec<u8> {
+    message(finding, context, (facility, format), sequence_id, MAX_MESSAGE_BYTES)
 }
 
 /// Puts the length in front of a message, in octets: RFC 6587 section 3.4.1.
@@ -108,10 +134,9 @@ impl SyslogSink {
     async fn send(&mut self, findings: &[Finding]) -> Result<(), PublishError> {
         // Taken out while in use: if this future is dropped half-way, the connection closes with it, and
         // the receiver throws the unfinished frame away.
-        let mut connection = match self.connection.take() {
-            Some(open) if !closed(&open) => open,
-            before => {
-                self.unsure |= before.is_some();
+        let mut connection = match self.still_open().await {
+            Some(open) => open,
+            None => {
                 let mut fresh = self.connect().await?;
                 if self.unsure {
                     self.repeat(&mut fresh).await?;
@@ -123,19 +148,22 @@ impl SyslogSink {
         let mut too_long = Vec::new();
         for (i, finding) in findings.iter().enumerate() {
             let sequence = self.next_sequence();
-            let (facility, limit) = (self.settings.facility, self.settings.max_message_bytes);
-            let message = message(finding, &self.context, facility, sequence, limit);
+            let limit = self.settings.max_message_bytes;
+            let head = (self.settings.facility, self.settings.format);
+            let message = message(finding, &self.context, head, sequence, limit);
             if message.len() > limit {
                 too_long.push(i);
                 continue;
             }
             let frame = octet_counted(&message);
-            if let Err(reason) = self.write(&mut connection, &frame).await {
+            if let Err(failure) = self.write(&mut connection, &frame).await {
                 // A finding that is too long must come up again, to be set aside.
-                let delivered = too_long.first().copied().unwrap_or(i);
-                return Err(PublishError::Busy { reason, delivered });
+                return Err(publish_error(failure, too_long.first().copied().unwrap_or(i)));
             }
             self.remember(frame);
+        }
+        if let Err(error) = connection.flush().await {
+            return Err(PublishError::Busy { reason: self.wrote_in_vain(&error).reason, delivered: 0 });
         }
         self.connection = Some(connection);
         self.unsure = false;
@@ -149,11 +177,20 @@ impl SyslogSink {
         })
     }
 
+    /// The connection, if the peer has not closed it.
+    async fn still_open(&mut self) -> Option<Connection> {
+        let mut kept = self.connection.take()?;
+        if closed(&mut kept).await {
+            self.unsure = true;
+            return None;
+        }
+        Some(kept)
+    }
+
     /// Writes again what may have died in the buffers of a connection that broke.
-    async fn repeat(&mut self, connection: &mut TcpStream) -> Result<(), PublishError> {
+    async fn repeat(&mut self, connection: &mut Connection) -> Result<(), PublishError> {
         for frame in &self.recent {
-            let written = self.write(connection, frame).await;
-            written.map_err(|reason| PublishError::Busy { reason, delivered: 0 })?;
+            self.write(connection, frame).await.map_err(|failure| publish_error(failure, 0))?;
         }
         Ok(())
     }
@@ -167,32 +204,58 @@ impl SyslogSink {
         }
     }
 
-    async fn connect(&self) -> Result<TcpStream, PublishError> {
+    async fn connect(&self) -> Result<Connection, PublishError> {
         let SyslogSettings { address, connect_timeout, .. } = &self.settings;
-        let busy = |what: String| PublishError::Busy {
-            reason: format!("connect to syslog receiver `{address}`: {what}"),
-            delivered: 0,
-        };
-        match timeout(*connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map_err(|error| busy(error.to_string()))?;
-                Ok(stream)
+        let connected = timeout(*connect_timeout, self.connect_in_time()).await;
+        connected
+            .unwrap_or_else(|_elapsed| {
+                let reason = format!("no answer in {} s", connect_timeout.as_secs_f32());
+                Err(Failure { reason, refused: false })
+            })
+            .map_err(|Failure { reason, refused }| {
+                let reason = format!("connect to syslog receiver `{address}`: {reason}");
+                publish_error(Failure { reason, refused }, 0)
+            })
+    }
+
+    async fn connect_in_time(&self) -> Result<Connection, Failure> {
+        let SyslogSettings { address, tls, .. } = &self.settings;
+        let failed = |error: std::io::Error| Failure { reason: error.to_string(), refused: false };
+        let stream = TcpStream::connect(address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match tls {
+            None => Ok(Box::new(stream)),
+            Some(tls) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _port)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                let mut stream: Connection = Box::new(tls.connect(host, &[], stream).await?);
+                // With TLS 1.3 a server that refuses our certificate says so after the handshake: give it a
+                // moment, or the first findings go to nobody.
+                match timeout(REFUSAL_WAIT, peer_ends(&mut stream)).await {
+                    Ok(failure) => Err(failure),
+                    Err(_still_open) => Ok(stream),
+                }
             }
-            Ok(Err(error)) => Err(busy(error.to_string())),
-            Err(_elapsed) => Err(busy(format!("no answer in {} s", connect_timeout.as_secs_f32()))),
         }
     }
 
-    async fn write(&self, connection: &mut TcpStream, frame: &[u8]) -> Result<(), String> {
+    async fn write(&self, connection: &mut Connection, frame: &[u8]) -> Result<(), Failure> {
         let SyslogSettings { address, write_timeout, .. } = &self.settings;
         match timeout(*write_timeout, connection.write_all(frame)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("write to syslog receiver `{address}`: {error}")),
-            Err(_elapsed) => Err(format!(
-                "write to syslog receiver `{address}`: it took nothing for {} s",
-                write_timeout.as_secs_f32()
-            )),
+            Ok(Err(error)) => Err(self.wrote_in_vain(&error)),
+            Err(_elapsed) => Err(Failure {
+                reason: format!(
+                    "write to syslog receiver `{address}`: it took nothing for {} s",
+                    write_timeout.as_secs_f32()
+                ),
+                refused: false,
+            }),
         }
+    }
+
+    fn wrote_in_vain(&self, error: &std::io::Error) -> Failure {
+        Failure::of(&format!("write to syslog receiver `{}`", self.settings.address), error)
     }
 
     fn next_sequence(&mut self) -> u32 {
@@ -211,20 +274,46 @@ impl FindingSink for SyslogSink {
     }
 }
 
+fn publish_error(failure: Failure, delivered: usize) -> PublishError {
+    let Failure { reason, refused } = failure;
+    if refused {
+        PublishError::Refused { reason, delivered }
+    } else {
+        PublishError::Busy { reason, delivered }
+    }
+}
+
 /// Whether the peer has closed or broken the connection. A receiver sends nothing, so what can be read is
 /// its farewell; stray bytes are read and thrown away.
-fn closed(connection: &TcpStream) -> bool {
+async fn closed(connection: &mut Connection) -> bool {
+    let mut ended = std::pin::pin!(peer_ends(connection));
+    std::future::poll_fn(|context| Poll::Ready(ended.as_mut().poll(context).is_ready())).await
+}
+
+/// Resolves when the peer closes or breaks the connection.
+async fn peer_ends(connection: &mut Connection) -> Failure {
     let mut stray = [0; 256];
     loop {
-        match connection.try_read(&mut stray) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        let mut buffer = ReadBuf::new(&mut stray);
+        let read =
+            std::future::poll_fn(|context| Pin::new(&mut *connection).poll_read(context, &mut buffer)).await;
+        match read {
+            Ok(()) if buffer.filled().is_empty() => {
+                return Failure { reason: "it closed the connection".to_owned(), refused: false };
+            }
+            Ok(()) => {}
+            Err(error) => return Failure::of("read", &error),
         }
     }
 }
 
-fn message(finding: &Finding, context: &Context, facility: u8, sequence_id: u32, limit: usize) -> Vec<u8> {
+fn message(
+    finding: &Finding,
+    context: &Context,
+    (facility, format): (u8, Format),
+    sequence_id: u32,
+    limit: usize,
+) -> Vec<u8> {
     let priority = facility * 8 + scales(finding.severity).syslog;
     let mut message = format!(
         "<{priority}>1 {} {} lapwing {} {} ",
@@ -235,10 +324,8 @@ fn message(finding: &Finding, context: &Context, facility: u8, sequence_id: u32,
     );
     structured_data(&mut message, finding, sequence_id);
     message.push(' ');
-    let mut body = ocsf::ocsf(finding, context);
     // If it does not fit even so, the caller sees the length.
-    ocsf::fit(&mut body, limit.saturating_sub(message.len()));
-    write!(message, "{body}").expect("writing to a string cannot fail");
+    message.push_str(&format.line_within(finding, context, limit.saturating_sub(message.len())));
     message.into_bytes()
 }
 
@@ -293,6 +380,8 @@ fn header_word(text: &str, limit: usize) -> String {
     if word.is_empty() { "-".to_owned() } else { word }
 }
 
+/// How long a fresh TLS connection is watched for the peer's refusal.
+const REFUSAL_WAIT: Duration = Duration::from_millis(100);
 /// RFC 5424 section 7.3.1.
 const MAX_SEQUENCE: u32 = 2_147_483_647;
 /// What a receiver's socket buffer holds by default on Linux (`net.ipv4.tcp_rmem`, second value): that is

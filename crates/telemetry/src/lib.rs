@@ -45,6 +45,6 @@ pub use interner::same;
 pub use log::{AppendError, Group, LogEvent, LogReader, LogWriter, ReadError};
 pub use pair::{Pair, partition_of};
 pub use position::{Offset, Partition, Position};
-pub use sink::{FindingSink, PublishError, Publishing};
+pub use sink::{Fate, Fates, FindingSink, PublishError, Publishing, Tending};
 pub use time::{Clock, EventTime};
 pub use words::{Authn, FindingKind, Outcome, Signal};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::{EventTime, Exemplar, Finding, FindingState, Severity};
 
@@ -18,7 +19,23 @@ pub trait FindingSink: Send {
     ///
     /// Dropping the future leaves open what was delivered: publish the same findings again.
     fn publish<'a>(&'a mut self, findings: &'a [Finding]) -> Publishing<'a>;
+
+    /// Whether the target answers for each finding by itself, so that a later one may be taken while an
+    /// earlier one is not. Such a sink is never given two revisions of one finding in one publication: else
+    /// their order could turn around.
+    fn answers_one_by_one(&self) -> bool {
+        false
+    }
+
+    /// Does what the target needs while there is nothing to publish, for example being told again what is
+    /// still open. Never resolves where there is nothing to do. May be dropped at any await.
+    fn tend(&mut self) -> Tending<'_> {
+        Box::pin(std::future::pending())
+    }
 }
+
+/// The pending result of [`FindingSink::tend`]: why it did not go well.
+pub type Tending<'a> = Pin<Box<dyn Future<Output = PublishError> + Send + 'a>>;
 
 /// The pending result of [`FindingSink::publish`].
 pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
@@ -50,11 +67,88 @@ pub enum PublishError {
         /// Their indices in the slice.
         which: Vec<usize>,
     },
+    /// The target has answered for each finding by itself: at least one is neither taken nor rejected, or is
+    /// rejected for a reason of its own.
+    OneByOne(Fates),
     /// *Broken*: this sink cannot work any more. Drain and stop.
     Broken {
         /// What happened.
         reason: String,
     },
+}
+
+/// What became of the findings of a publication, one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fates {
+    /// One for each finding of the slice, in its order.
+    pub each: Vec<Fate>,
+    /// Why some are not at the target, with the address; empty if all are taken or rejected.
+    pub reason: String,
+    /// How long the target wants to be left alone, if it said so.
+    pub retry_after: Option<Duration>,
+}
+
+/// What became of one finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is at the target.
+    Taken,
+    /// *Busy*: not now. Publish it again.
+    Busy,
+    /// *Busy*, and an operator must act: publish it again, slowly.
+    Refused,
+    /// *Rejected*: the target will never take it, and why.
+    Rejected(String),
+}
+
+impl Fates {
+    /// The fates of `count` findings before anything is known: all are to be published again.
+    pub fn undecided(count: usize) -> Fates {
+        Fates { each: vec![Fate::Busy; count], reason: String::new(), retry_after: None }
+    }
+
+    /// `Ok` if the target has all of them.
+    ///
+    /// # Errors
+    /// [`PublishError::OneByOne`] if it has not.
+    pub fn result(self) -> Result<(), PublishError> {
+        if self.each.iter().all(|fate| *fate == Fate::Taken) {
+            Ok(())
+        } else {
+            Err(PublishError::OneByOne(self))
+        }
+    }
+}
+
+impl PublishError {
+    /// The error as the fates of each of `count` findings; `None` if it is *broken*.
+    pub fn fates(self, count: usize) -> Option<Fates> {
+        let prefix = |delivered: usize, rest: Fate| {
+            let mut each = vec![Fate::Taken; delivered.min(count)];
+            each.resize(count, rest);
+            each
+        };
+        match self {
+            PublishError::Busy { reason, delivered } => {
+                Some(Fates { each: prefix(delivered, Fate::Busy), reason, retry_after: None })
+            }
+            PublishError::Refused { reason, delivered } => {
+                Some(Fates { each: prefix(delivered, Fate::Refused), reason, retry_after: None })
+            }
+            PublishError::Rejected { reason, which } => {
+                let mut each = vec![Fate::Taken; count];
+                for i in which.into_iter().filter(|i| *i < count) {
+                    each[i] = Fate::Rejected(reason.clone());
+                }
+                Some(Fates { each, reason: String::new(), retry_after: None })
+            }
+            PublishError::OneByOne(mut fates) => {
+                fates.each.resize(count, Fate::Busy);
+                Some(fates)
+            }
+            PublishError::Broken { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for PublishError {
@@ -63,24 +157,13 @@ impl fmt::Display for PublishError {
             PublishError::Busy { reason, .. }
             | PublishError::Refused { reason, .. }
             | PublishError::Rejected { reason, .. }
+            | PublishError::OneByOne(Fates { reason, .. })
             | PublishError::Broken { reason } => f.write_str(reason),
         }
     }
 }
 
 impl std::error::Error for PublishError {}
-
-impl PublishError {
-    /// The disposition as one lower-case word, for a metric's label.
-    pub const fn disposition(&self) -> &'static str {
-        match self {
-            PublishError::Busy { .. } => "busy",
-            PublishError::Refused { .. } => "refused",
-            PublishError::Rejected { .. } => "rejected",
-            PublishError::Broken { .. } => "broken",
-        }
-    }
-}
 
 impl Finding {
     /// The moment of this revision, in event time: when it opened, when its window ended, when it closed.
@@ -131,6 +214,31 @@ impl Severity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_says_what_became_of_each_finding() {
+        use Fate::{Busy, Refused, Rejected, Taken};
+        let each = |error: PublishError| error.fates(3).map(|fates| fates.each);
+        let reason = String::new;
+        assert_eq!(
+            each(PublishError::Busy { reason: reason(), delivered: 2 }),
+            Some(vec![Taken, Taken, Busy])
+        );
+        assert_eq!(
+            each(PublishError::Refused { reason: reason(), delivered: 9 }),
+            Some(vec![Taken, Taken, Taken])
+        );
+        assert_eq!(
+            each(PublishError::Refused { reason: reason(), delivered: 0 }),
+            Some(vec![Refused, Refused, Refused])
+        );
+        assert_eq!(
+            each(PublishError::Rejected { reason: "large".to_owned(), which: vec![1, 7] }),
+            Some(vec![Taken, Rejected("large".to_owned()), Taken])
+        );
+        assert_eq!(each(PublishError::OneByOne(Fates::undecided(1))), Some(vec![Busy, Busy, Busy]));
+        assert_eq!(each(PublishError::Broken { reason: reason() }), None);
+    }
 
     #[test]
     fn a_trace_context_needs_both_ids_in_full() {

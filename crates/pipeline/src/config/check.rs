@@ -2,19 +2,29 @@
 
 use serde_json::Value;
 
+use super::secret::SecretRef;
 use super::tree::Tree;
 use super::units::{Size, Span};
 use super::{ConfigFile, Problem};
 
 /// Every way in which the tree is not a configuration: unknown keys, wrong types, malformed units.
-pub(super) fn check(tree: &Tree) -> Vec<Problem> {
+pub(super) fn check(tree: &Tree) -> Checked {
     let schema = schema();
-    let mut problems = Vec::new();
-    Checker { schema: &schema, problems: &mut problems }.walk(&schema, &tree.value, "");
+    let mut checker = Checker { schema: &schema, tree, problems: Vec::new(), secrets: Vec::new() };
+    checker.walk(&schema, &tree.value, "");
+    let Checker { mut problems, secrets, .. } = checker;
     for problem in &mut problems {
         problem.place = tree.place(&problem.key);
     }
-    problems
+    Checked { problems, secrets }
+}
+
+/// What was found.
+pub(super) struct Checked {
+    /// Every way in which the tree is not a configuration.
+    pub(super) problems: Vec<Problem>,
+    /// Keys whose values are credentials.
+    pub(super) secrets: Vec<String>,
 }
 
 /// The JSON Schema of the configuration, also checked in as `pipelines/schema.json`.
@@ -24,7 +34,9 @@ pub fn schema() -> Value {
 
 struct Checker<'a> {
     schema: &'a Value,
-    problems: &'a mut Vec<Problem>,
+    tree: &'a Tree,
+    problems: Vec<Problem>,
+    secrets: Vec<String>,
 }
 
 impl Checker<'_> {
@@ -32,6 +44,10 @@ impl Checker<'_> {
         let schema = self.resolve(schema);
         if let Some(choices) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
             self.choose(choices, value, key);
+            return;
+        }
+        if let Some(format @ ("secret" | "header")) = schema["format"].as_str() {
+            self.secret(format, value, key);
             return;
         }
         let kinds: Vec<&str> = match &schema["type"] {
@@ -65,13 +81,23 @@ impl Checker<'_> {
     }
 
     fn object(&mut self, schema: &Value, map: &serde_json::Map<String, Value>, key: &str) {
-        let Some(properties) = schema["properties"].as_object() else { return };
+        let none = serde_json::Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        let any = Some(&schema["additionalProperties"]).filter(|any| any.is_object());
+        if properties.is_empty() && any.is_none() {
+            return;
+        }
         for (name, value) in map {
             let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-            if let Some(property) = properties.get(name) {
+            // `kind` or `kind/name`, as the patterns of exporters say.
+            let kind = name.split_once('/').map_or(name.as_str(), |(kind, _)| kind);
+            let named = schema["patternProperties"].get(format!("^{kind}(/.+)?$"));
+            if let Some(property) = properties.get(name).or(named).or(any) {
                 self.walk(property, value, &path);
             } else {
-                let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+                let patterns = schema["patternProperties"].as_object().into_iter().flatten();
+                let kinds = patterns.filter_map(|(p, _)| p.strip_prefix('^')?.strip_suffix("(/.+)?$"));
+                let known: Vec<&str> = properties.keys().map(String::as_str).chain(kinds).collect();
                 let hint = match nearest(name, &known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known keys here: {}", known.join(", ")),
@@ -83,6 +109,20 @@ impl Checker<'_> {
             if !map.contains_key(required) {
                 self.report(key, format!("key `{required}` is missing"), format!("add `{required}:` here"));
             }
+        }
+    }
+
+    /// A credential is given by where it is, so that it is in no file, log or error of ours.
+    fn secret(&mut self, format: &str, value: &Value, key: &str) {
+        self.secrets.push(key.to_owned());
+        let reference = self.tree.references.get(key);
+        let whole = reference.is_some_and(|text| SecretRef::parse(text).is_some());
+        if format == "secret" && !whole {
+            let hint = "write `${file:/path}` or `${env:NAME}`, and nothing else";
+            self.report(key, "a credential must not stand in the configuration itself".to_owned(), hint);
+        } else if format == "header" && !whole && (reference.is_some() || !value.is_string()) {
+            let hint = "write text, or one reference: `${file:/path}` or `${env:NAME}`";
+            self.report(key, "this is neither text nor a reference".to_owned(), hint);
         }
     }
 

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exporters::Exporters;
 use super::units::{Size, Span};
 
 /// A mirror type: strict about unknown keys, absent keys take the value of its `Default`.
@@ -18,6 +19,8 @@ macro_rules! mirror {
         }
     };
 }
+
+pub(super) use mirror;
 
 mirror! {
     /// A lapwing pipeline. The ends (`receivers`, `exporters`, `extensions`, `service`) have the shape of an
@@ -266,113 +269,6 @@ pub struct SensitivityRule {
 
 fn anything() -> String {
     "*".into()
-}
-
-mirror! {
-    /// Where findings go. Several may be set; each has its own spool, so a dead one delays no other.
-    Exporters {
-        /// A file of one finding revision per line.
-        file: Option<FileExporter> = Some(FileExporter { path: None }),
-        /// One finding revision per line on standard output.
-        stdout: bool = false,
-        /// A Kafka topic.
-        kafka: Option<KafkaExporter> = None,
-        /// OCSF in RFC 5424 syslog over TCP.
-        syslog: Option<SyslogExporter> = None,
-        /// Most bytes each exporter's spool may hold; beyond it detection waits.
-        spool_budget: Size = Size::mib(256),
-    }
-}
-
-/// A file of one finding revision per line.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FileExporter {
-    /// Path of the file; `findings.ndjson` below `data_dir` if not given.
-    #[serde(default)]
-    pub path: Option<String>,
-}
-
-/// A Kafka topic for findings.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaExporter {
-    /// `host:port` of brokers to start from.
-    pub brokers: Vec<String>,
-    /// The topic; must exist.
-    #[serde(default = "findings_topic")]
-    pub topic: String,
-    /// TLS towards the brokers.
-    #[serde(default)]
-    pub tls: Option<KafkaTls>,
-    /// SASL login.
-    #[serde(default)]
-    pub sasl: Option<KafkaSasl>,
-    /// How long delivery of a batch is tried before it is tried anew from the spool.
-    #[serde(default = "delivery_timeout")]
-    pub delivery_timeout: Span,
-}
-
-fn findings_topic() -> String {
-    "lapwing.findings".into()
-}
-
-fn delivery_timeout() -> Span {
-    Span::seconds(30)
-}
-
-/// TLS towards the brokers.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaTls {
-    /// PEM certificates of the authorities that sign the brokers' certificates.
-    #[serde(default)]
-    pub ca_file: Option<String>,
-    /// PEM client certificate, for mutual TLS.
-    #[serde(default)]
-    pub cert_file: Option<String>,
-    /// PEM client key.
-    #[serde(default)]
-    pub key_file: Option<String>,
-}
-
-/// SASL login.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaSasl {
-    /// How the password is shown.
-    pub mechanism: SaslMechanism,
-    /// User name.
-    pub username: String,
-    /// Password; write `${file:…}` or `${env:…}`.
-    pub password: String,
-}
-
-/// A SASL mechanism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[expect(missing_docs, reason = "the names of the mechanisms say it")]
-pub enum SaslMechanism {
-    #[serde(rename = "PLAIN")]
-    Plain,
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
-}
-
-/// A syslog receiver over TCP, with octet counting (RFC 6587).
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SyslogExporter {
-    /// `host:port` of the receiver.
-    pub endpoint: String,
-    /// HOSTNAME in each message.
-    #[serde(default = "syslog_hostname")]
-    pub hostname: String,
-}
-
-fn syslog_hostname() -> String {
-    "lapwing".into()
 }
 
 mirror! {

@@ -17,6 +17,8 @@ pub struct Tree {
     pub value: Value,
     /// For each dotted path, the file and line (from 1) that set it last.
     pub places: BTreeMap<String, Place>,
+    /// What was written where a value came from a reference, by dotted path.
+    pub references: BTreeMap<String, String>,
 }
 
 /// Where a key stands.
@@ -47,7 +49,7 @@ impl Tree {
         sets: &[String],
         sources: &Sources<'_>,
     ) -> Result<Tree, Vec<Problem>> {
-        let mut tree = Tree { value: Value::Object(serde_json::Map::new()), places: BTreeMap::new() };
+        let mut tree = Tree { value: Value::Object(serde_json::Map::new()), ..Tree::default() };
         let mut problems = Vec::new();
         for (path, text) in files {
             let file = path.display().to_string();
@@ -56,8 +58,13 @@ impl Tree {
             }
             match serde_saphyr::from_str::<Spanned<Node>>(text) {
                 Ok(node) => {
-                    let mut reader =
-                        Reader { file: &file, sources, places: &mut tree.places, problems: &mut problems };
+                    let mut reader = Reader {
+                        file: &file,
+                        sources,
+                        places: &mut tree.places,
+                        references: &mut tree.references,
+                        problems: &mut problems,
+                    };
                     let value = reader.value(&node, "");
                     merge(&mut tree.value, value);
                 }
@@ -90,6 +97,15 @@ impl Tree {
         }
     }
 
+    /// Puts back what was written at these keys in place of what it refers to.
+    pub(super) fn take_back(&mut self, keys: &[String]) {
+        for key in keys {
+            if let (Some(text), Some(value)) = (self.references.get(key), at(&mut self.value, key)) {
+                *value = Value::from(text.clone());
+            }
+        }
+    }
+
     fn set(&mut self, set: &str, sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         let parsed = set.split_once('=').and_then(|(key, text)| {
             serde_saphyr::from_str::<Spanned<Node>>(text).ok().map(|node| (key.trim(), node))
@@ -103,7 +119,8 @@ impl Tree {
             return;
         };
         let mut places = BTreeMap::new();
-        let mut reader = Reader { file: "--set", sources, places: &mut places, problems };
+        let references = &mut self.references;
+        let mut reader = Reader { file: "--set", sources, places: &mut places, references, problems };
         let mut value = reader.value(&node, key);
         places.insert(key.to_owned(), Place { file: "--set".into(), line: 1 });
         self.places.append(&mut places);
@@ -125,10 +142,31 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
+/// The value at a dotted path; the names of exporters and headers may have dots of their own.
+fn at<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    if path.is_empty() {
+        return Some(value);
+    }
+    match value {
+        Value::Object(map) => map.iter_mut().find_map(|(name, inner)| {
+            let rest = path.strip_prefix(name.as_str())?;
+            let rest =
+                rest.strip_prefix('.').or_else(|| (rest.is_empty() || rest.starts_with('[')).then_some(rest));
+            at(inner, rest?)
+        }),
+        Value::Array(items) => {
+            let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
+            at(items.get_mut(number.parse::<usize>().ok()?)?, rest.strip_prefix('.').unwrap_or(rest))
+        }
+        _ => None,
+    }
+}
+
 struct Reader<'a> {
     file: &'a str,
     sources: &'a Sources<'a>,
     places: &'a mut BTreeMap<String, Place>,
+    references: &'a mut BTreeMap<String, String>,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -167,9 +205,11 @@ impl Reader<'_> {
     }
 
     fn text(&mut self, text: &str, key: &str) -> Value {
+        self.references.remove(key);
         if !text.contains("${") {
             return Value::from(text);
         }
+        self.references.insert(key.to_owned(), text.to_owned());
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {

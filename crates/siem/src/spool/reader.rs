@@ -101,23 +101,18 @@ impl SpoolReader {
         Ok(waiting)
     }
 
-    /// Moves the cursor past the first `count` findings of `batch`: the target has them.
+    /// Moves the cursor past the first `count` findings of `batch`, all of which are off our hands. Of those
+    /// that it had not passed yet, `dead_lettered` lie in the dead-letter file.
     ///
     /// # Errors
     /// [`SpoolError::Disk`]; the findings are then delivered again after a restart.
-    pub async fn delivered(&mut self, batch: &Batch, count: usize) -> Result<(), SpoolError> {
+    pub async fn passed(
+        &mut self,
+        batch: &Batch,
+        count: usize,
+        dead_lettered: u64,
+    ) -> Result<(), SpoolError> {
         match count.checked_sub(1).and_then(|last| batch.ends.get(last)) {
-            Some(place) => self.move_to(*place, 0).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Moves the cursor past a whole batch of which `dead_lettered` findings lie in the dead-letter file.
-    ///
-    /// # Errors
-    /// As [`SpoolReader::delivered`].
-    pub async fn settled(&mut self, batch: &Batch, dead_lettered: u64) -> Result<(), SpoolError> {
-        match batch.ends.last() {
             Some(place) => self.move_to(*place, dead_lettered).await,
             None => Ok(()),
         }
@@ -126,7 +121,7 @@ impl SpoolReader {
     /// Moves the cursor past a damaged line, which lies in the dead-letter file.
     ///
     /// # Errors
-    /// As [`SpoolReader::delivered`].
+    /// As [`SpoolReader::passed`].
     pub async fn set_aside(&mut self, damaged: &Damaged) -> Result<(), SpoolError> {
         self.move_to(damaged.end, 1).await
     }
@@ -143,6 +138,10 @@ impl SpoolReader {
 
     pub(crate) fn set_state(&self, state: SinkState) {
         self.shared.state.send_if_modified(|now| std::mem::replace(now, state) != state);
+    }
+
+    pub(crate) fn set_circuit(&self, open: bool) {
+        self.shared.circuit_open.store(open, Ordering::Relaxed);
     }
 
     pub(crate) fn count_retry(&self) {

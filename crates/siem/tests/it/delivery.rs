@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapwing_siem::{
     DeliveryError, DeliverySettings, SinkState, SpoolReader, SpoolSettings, SpooledSink, deliver, spool,
 };
-use lapwing_telemetry::{Finding, FindingSink, PublishError, Publishing};
+use lapwing_telemetry::{Fate, Fates, Finding, FindingSink, PublishError, Publishing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,11 +22,17 @@ enum Mood {
     /// Takes what has an even revision, rejects the rest.
     TakesEven,
     NeverAnswers,
+    /// Takes one of three, is busy for another, rejects the third.
+    OneByOne,
 }
 
 struct Target {
     mood: watch::Receiver<Mood>,
     got: mpsc::Sender<u32>,
+    /// Whether it answers for each finding by itself.
+    distinct: bool,
+    /// How many findings came with the latest publication.
+    largest: watch::Sender<usize>,
 }
 
 impl FindingSink for Target {
@@ -35,7 +41,18 @@ impl FindingSink for Target {
         "target"
     }
 
+    fn answers_one_by_one(&self) -> bool {
+        self.distinct
+    }
+
     fn publish<'a>(&'a mut self, findings: &'a [Finding]) -> Publishing<'a> {
+        if self.distinct {
+            let mut ids: Vec<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), findings.len(), "two revisions of a finding at once");
+        }
+        self.largest.send_modify(|largest| *largest = findings.len());
         Box::pin(async move {
             let mood = self.mood.borrow().clone();
             let (taken, answer) = match mood {
@@ -54,6 +71,17 @@ impl FindingSink for Target {
                     (taken, Err(PublishError::Rejected { reason, which: odd }))
                 }
                 Mood::NeverAnswers => std::future::pending().await,
+                Mood::OneByOne => {
+                    let fate = |i: usize| match i % 3 {
+                        0 => Fate::Busy,
+                        1 => Fate::Taken,
+                        _ => Fate::Rejected(format!("number {}", findings[i].revision)),
+                    };
+                    let each: Vec<Fate> = (0..findings.len()).map(fate).collect();
+                    let taken = (0..findings.len()).filter(|i| each[*i] == Fate::Taken);
+                    let taken = taken.map(|i| findings[i].revision).collect();
+                    (taken, Fates { each, reason: "full".to_owned(), retry_after: None }.result())
+                }
             };
             for revision in taken {
                 self.got.send(revision).await.unwrap();
@@ -70,6 +98,8 @@ struct Rig {
     got: mpsc::Receiver<u32>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), DeliveryError>>,
+    /// How many findings the latest publication had.
+    largest: watch::Receiver<usize>,
 }
 
 impl Rig {
@@ -78,16 +108,18 @@ impl Rig {
     }
 
     fn start_with(spool: &SpoolSettings, delivery: DeliverySettings, mood: Mood) -> Rig {
+        let distinct = matches!(mood, Mood::OneByOne);
         let (sink, reader): (SpooledSink, SpoolReader) = spool::open("target", spool, clock()).unwrap();
         let (mood, watched) = watch::channel(mood);
         let (taken, got) = mpsc::channel(100_000);
         let (stop, stopped) = oneshot::channel::<()>();
-        let target = Box::new(Target { mood: watched, got: taken });
+        let (sized, largest) = watch::channel(0);
+        let target = Box::new(Target { mood: watched, got: taken, distinct, largest: sized });
         let shutdown = async move {
             let _asked_or_dropped = stopped.await;
         };
         let task = tokio::spawn(deliver(reader, target, delivery, shutdown));
-        Rig { sink, mood, got, stop: Some(stop), task }
+        Rig { sink, mood, got, stop: Some(stop), task, largest }
     }
 
     fn busy(delivered: usize) -> Mood {
@@ -249,4 +281,83 @@ async fn a_sink_that_cannot_work_ends_its_delivery() {
     let ended = (&mut rig.task).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "sink `target`: no output");
     assert_eq!(rig.sink.monitor().stats().spooled, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_busy_is_published_again_and_what_is_taken_or_rejected_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(folder.path(), Mood::OneByOne);
+    let findings: Vec<Finding> =
+        numbered(6).into_iter().map(|f| Finding { id: format!("lw-{}", f.revision), ..f }).collect();
+    rig.sink.append(&findings).await.unwrap();
+    // Busy for 1 and 4, then busy for 1 and takes 4, then busy for 1 alone.
+    assert_eq!(rig.got(3).await, [2, 5, 4]);
+    rig.until(|stats| stats.retries > 3).await;
+    let stats = rig.sink.monitor().stats();
+    assert_eq!(
+        (stats.spooled, stats.delivered, stats.dead_lettered),
+        (6, 0, 0),
+        "the first holds the cursor"
+    );
+    rig.mood.send_replace(Mood::Takes);
+    assert_eq!(rig.got(1).await, [1]);
+    rig.until(|stats| (stats.delivered, stats.dead_lettered, stats.spooled) == (4, 2, 0)).await;
+    let letters = fs::read_to_string(folder.path().join("dead-letter.ndjson")).unwrap();
+    let reasons: Vec<String> = letters
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["reason"].to_string())
+        .collect();
+    assert_eq!(reasons, ["\"number 3\"", "\"number 6\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revisions_of_one_finding_follow_each_other_where_the_target_answers_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(folder.path(), Mood::OneByOne);
+    rig.mood.send_replace(Mood::Takes);
+    rig.sink.append(&numbered(4)).await.unwrap();
+    assert_eq!(rig.got(4).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_down_is_asked_with_one_finding_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(folder.path(), Rig::busy(0));
+    rig.sink.append(&numbered(100)).await.unwrap();
+    rig.until(|stats| stats.retries == 3).await;
+    assert_eq!(*rig.largest.borrow(), 100);
+    assert!(!rig.sink.monitor().stats().circuit_open);
+    rig.until(|stats| stats.retries > 6).await;
+    assert_eq!(*rig.largest.borrow(), 1);
+    assert!(rig.sink.monitor().stats().circuit_open);
+    rig.mood.send_replace(Mood::Takes);
+    assert_eq!(rig.got(100).await, (1..=100).collect::<Vec<_>>());
+    rig.until(|stats| stats.spooled == 0 && !stats.circuit_open).await;
+    assert_eq!(*rig.largest.borrow(), 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_a_refusal_goes_with_the_next_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = PublishError::Refused { reason: "set up wrongly".to_owned(), delivered: 0 };
+    let mut rig = Rig::start(folder.path(), Mood::Fails(refused));
+    rig.sink.append(&numbered(1)).await.unwrap();
+    rig.until(|stats| stats.retries > 8).await;
+    rig.sink.append(&numbered(10)[1..]).await.unwrap();
+    rig.mood.send_replace(Mood::Takes);
+    assert_eq!(rig.got(10).await, (1..=10).collect::<Vec<_>>());
+    assert_eq!(*rig.largest.borrow(), 10);
+    assert!(!rig.sink.monitor().stats().circuit_open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_left_alone_for_as_long_as_it_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let fates = Fates { retry_after: Some(Duration::from_secs(25)), ..Fates::undecided(1) };
+    let mut rig = Rig::start(folder.path(), Mood::Fails(PublishError::OneByOne(fates)));
+    rig.sink.append(&numbered(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(101)).await;
+    assert_eq!(rig.sink.monitor().stats().retries, 5, "at 0, 25, 50, 75 and 100 s");
+    rig.mood.send_replace(Mood::Takes);
+    assert_eq!(rig.got(1).await, [1]);
 }

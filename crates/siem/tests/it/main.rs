@@ -4,7 +4,10 @@
 
 mod delivery;
 mod formats;
+mod http;
+mod pki;
 mod spool;
+mod stub;
 mod syslog;
 
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lapwing_siem::{SyslogSettings, SyslogSink};
+use lapwing_siem::{Format, SyslogSettings, SyslogSink, TlsSettings};
 use lapwing_telemetry::{FindingSink, PublishError};
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpListener;
 
 use crate::{context, numbered};
 
@@ -16,7 +16,7 @@ async fn receiver() -> (TcpListener, SyslogSettings) {
 }
 
 /// Reads `count` frames and gives the `rev` of each.
-async fn read(stream: &mut TcpStream, count: usize) -> Vec<u32> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), count: usize) -> Vec<u32> {
     let mut revisions = Vec::new();
     for _ in 0..count {
         let mut len = 0;
@@ -141,4 +141,41 @@ async fn a_finding_that_no_message_can_hold_is_rejected_and_the_others_are_sent(
     assert!(matches!(&error, PublishError::Rejected { which, .. } if which == &[1]), "{error:?}");
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_eq!(read(&mut stream, 2).await, [1, 3]);
+}
+
+#[tokio::test]
+async fn over_tls_both_sides_show_certificates_and_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = crate::pki::Pki::make(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let acceptor = pki.acceptor();
+    let (arrived, mut streams) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                arrived.send(stream).await.unwrap();
+            }
+        }
+    });
+    let with = |tls: TlsSettings| {
+        let settings = SyslogSettings {
+            tls: Some(tls),
+            format: Format::Cef,
+            ..SyslogSettings::new("siem", address.clone())
+        };
+        SyslogSink::new(settings, context())
+    };
+    let mut sink = with(pki.client());
+    sink.publish(&numbered(3)).await.unwrap();
+    let mut stream = streams.recv().await.unwrap();
+    assert_eq!(read(&mut stream, 3).await, [1, 2, 3]);
+
+    let nameless = TlsSettings { cert_file: None, key_file: None, ..pki.client() };
+    let untrusting = TlsSettings { ca_file: None, ..pki.client() };
+    for (what, tls) in [("no certificate", nameless), ("unknown authority", untrusting)] {
+        let error = with(tls).publish(&numbered(1)).await.unwrap_err();
+        let PublishError::Refused { reason, delivered: 0 } = error else { panic!("{what}: {error:?}") };
+        assert!(reason.contains("TLS"), "{what}: {reason}");
+    }
 }
