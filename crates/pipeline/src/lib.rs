@@ -20,6 +20,7 @@ pub mod config;
 pub mod demo;
 pub mod detect;
 pub mod engines;
+pub mod feedback;
 pub mod health;
 pub mod intake;
 pub mod metrics;
