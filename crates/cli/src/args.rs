@@ -63,6 +63,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  lapwing warm-start --config pipelines/standalone.yaml\n  lapwing warm-start --input /backup/otlp --inventory inventory.yaml --data-dir ./lapwing-data\n\nWithout --input the archive of the data directory is learned; `run` does that by itself when it finds no state\n(detectors.warm_start). What is found on the way is not published. Stop `run` first."
     )]
     WarmStart(WarmStartArgs),
+    /// Mark findings true or false: false ones make the detector more careful on that pair.
+    #[command(
+        after_help = "Examples:\n  lapwing feedback lw-5d0c --false --reason 'monthly report' --data-dir ./lapwing-data\n  lapwing feedback lw-51335a lw-a89845 --true --by soc --config pipelines/standalone.yaml\n  lapwing feedback --list --data-dir ./lapwing-data\n\nThe running process reads it within seconds; it counts from five minutes later on, for 90 days. The latest mark of a\nfinding counts; nothing is removed from the file."
+    )]
+    Feedback(FeedbackArgs),
     /// Redact text, explain what rules do with it, or search files for what should not be there.
     #[command(
         args_conflicts_with_subcommands = true,
@@ -208,6 +213,40 @@ pub(crate) struct WarmStartArgs {
     /// Workload inventory (YAML) or `kubectl get pods -A -o json`.
     #[arg(long, value_name = "FILE")]
     pub(crate) inventory: Option<PathBuf>,
+    /// The data directory, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+#[group(id = "verdict", required = true, multiple = false, args = ["is_true", "is_false", "list"])]
+pub(crate) struct FeedbackArgs {
+    /// Ids of findings, or as much of each as no other has.
+    #[arg(required_unless_present = "list")]
+    pub(crate) id: Vec<String>,
+    /// Something was the matter.
+    #[arg(long = "true")]
+    pub(crate) is_true: bool,
+    /// Nothing was the matter.
+    #[arg(long = "false")]
+    pub(crate) is_false: bool,
+    /// Print what has been marked.
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) list: bool,
+    /// Why; it is redacted before it is written.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who says so; the user's name if not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+    /// From when on it counts (RFC 3339), for replays of recordings; five minutes from now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// The findings file (native format), instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) findings: Option<PathBuf>,
     /// The data directory, instead of the configuration's.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use lapwing_pipeline::baselines::{PairBaseline, Readout, read};
+use lapwing_pipeline::feedback::Verdict;
 use lapwing_pipeline::replay::{Finding, Observer};
 use lapwing_pipeline::warm_start::prepare;
 use lapwing_telemetry::FindingState;
@@ -177,6 +178,28 @@ fn sparkline(pair: &PairBaseline, weekend: bool) -> String {
     let bar = |calls: f64| BARS[((calls / most * 7.0).round() as usize).min(7)];
     let hours = pair.hours.iter().filter(|h| h.weekend == weekend);
     hours.map(|h| h.calls.map_or('·', bar)).collect()
+}
+
+/// What people said of findings beside the budget, in one sentence; `None` if nothing.
+fn feedback(readout: &Readout) -> Option<String> {
+    let n = |verdict| readout.feedback.iter().filter(|f| f.verdict == verdict).count();
+    let (is_true, is_false) = (n(Verdict::True), n(Verdict::False));
+    let days = match (readout.baselines.reports_from, readout.baselines.up_to) {
+        (Some(from), Some(to)) => to.since(from).as_secs_f64() / 86_400.0,
+        _ => 0.0,
+    };
+    (is_true + is_false > 0).then(|| {
+        let rate = if days >= 1.0 {
+            format!(
+                ", {:.2} false a day where the budget accepts {}",
+                is_false as f64 / days,
+                readout.baselines.budget_per_day
+            )
+        } else {
+            String::new()
+        };
+        format!("Feedback: {} marked true, {is_false} false{rate}.", count(is_true as u64, "finding"))
+    })
 }
 
 /// Where the numbers come from, in one sentence.

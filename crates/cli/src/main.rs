@@ -10,6 +10,7 @@ mod baseline;
 mod demo;
 mod evidence;
 mod explain;
+mod feedback;
 mod offline;
 mod output;
 mod plot;
@@ -84,6 +85,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Backtest(args) => offline::backtest(&args)?,
         Command::Baseline { action } => baseline::baseline(&action)?,
         Command::WarmStart(args) => baseline::warm_start(&args)?,
+        Command::Feedback(args) => feedback::feedback(&args)?,
         Command::Explain(args) => evidence::explain(&args)?,
         Command::Redact(args) => redact::redact(&args)?,
         Command::Validate { files, rules } => {

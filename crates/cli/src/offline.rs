@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
+use lapwing_pipeline::feedback::{Feedback, read as read_feedback};
 use lapwing_pipeline::replay::{FeatureRow, Finding, Observer, Summary, replay as run_replay};
 use lapwing_pipeline::settings::Settings;
 use lapwing_telemetry::EventTime;
@@ -69,9 +71,13 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
         })
         .transpose()?;
     let fitter = Fitter::new(FitOptions::named(&args.name, settings.detection.feature_window()))?;
-    let mut collector = Collector { fitter, until, bar: progress_bar("collecting") };
+    let said = read_feedback(&settings.feedback_file()).map_err(anyhow::Error::msg)?;
+    let window = settings.detection.feature_window();
+    let mut collector =
+        Collector { fitter, until, said, window, left_out: 0, bar: progress_bar("collecting") };
     run_replay(&settings, &args.input.input, None, &mut collector).map_err(anyhow::Error::msg)?;
     collector.bar.finish_and_clear();
+    let left_out = collector.left_out;
     let fitted = collector.fitter.fit()?;
     let backtest =
         args.labels.as_deref().map(|labels| judged(&settings, &args.input, &fitted, labels)).transpose()?;
@@ -104,6 +110,9 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
         grouped(fitted.rows_seen),
         folder.display()
     );
+    if left_out > 0 {
+        println!("{} of findings marked true left out", count(left_out, "window"));
+    }
     println!("use it with `detectors: {{ model: {} }}`", folder.join("model.json").display());
     Ok(())
 }
@@ -213,6 +222,10 @@ impl Observer for Revisions {
 struct Collector {
     fitter: Fitter,
     until: Option<EventTime>,
+    /// What people said of findings.
+    said: Vec<Feedback>,
+    window: Duration,
+    left_out: u64,
     bar: ProgressBar,
 }
 
@@ -223,7 +236,13 @@ impl Observer for Collector {
 
     fn features(&mut self, rows: Vec<FeatureRow>) {
         for row in &rows {
-            if self.until.is_none_or(|until| row.window_start < until) {
+            let end = row.window_start.plus(self.window);
+            let (source, destination) = (&*row.pair.source, &*row.pair.destination);
+            // What was the matter is not ordinary.
+            let was_true = self.said.iter().any(|f| f.covers(source, destination, row.window_start, end));
+            if was_true {
+                self.left_out += 1;
+            } else if self.until.is_none_or(|until| row.window_start < until) {
                 self.fitter.offer(row);
             }
         }

@@ -19,7 +19,7 @@ use crate::intake::{Frame, Row};
 use crate::lifecycle::{Open, Subject};
 use crate::pair_state::{PairState, PairSummary, Pending};
 use crate::watch::Watching;
-use crate::{EngineStats, Model, Settings};
+use crate::{EngineStats, Marks, Model, Settings};
 
 /// Feature rows kept until somebody takes them; further ones are dropped and counted.
 const MAX_FEATURE_ROWS: usize = 1 << 20;
@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     /// Base windows that have been gathered and not yet closed; none between two boundaries.
     pub(crate) closing: Vec<Closing>,
     features: Vec<FeatureRow>,
+    /// What people said of findings.
+    pub(crate) marks: Marks,
     /// Whom somebody watches.
     pub(crate) watching: Option<Watching>,
     pub(crate) stats: EngineStats,
@@ -112,6 +114,7 @@ impl Engine {
             filled: BTreeMap::new(),
             closing: Vec::new(),
             features: Vec::new(),
+            marks: Marks::default(),
             watching: None,
             stats: EngineStats::default(),
         }
@@ -370,6 +373,9 @@ impl Engine {
             sensitivity: &self.settings.sensitivity,
         };
         self.detectors.judge(&case, &mut claims);
+        let n_claims = claims.len();
+        claims.retain(|claim| !self.marks.withhold(pair, claim));
+        self.stats.withheld += (n_claims - claims.len()) as u64;
         let PairState { open, exemplars, names, unusual, .. } = state;
         for claim in claims {
             mark(unusual, claim.kind);

@@ -15,7 +15,7 @@ use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, micros};
 use crate::incidents::Incidents;
 use crate::sources::{Moment, Sources};
 use crate::watch::Watching;
-use crate::{EngineStats, Model, PairSummary, Reading, Settings, Watch};
+use crate::{EngineStats, Marks, Model, PairSummary, Reading, Settings, Watch};
 
 /// Calls in a chain that errors of an update are followed through.
 const MAX_HOPS: usize = 8;
@@ -112,6 +112,11 @@ impl Mesh {
     /// [`Settings::collect_features`] is set.
     pub fn take_features(&mut self) -> Vec<FeatureRow> {
         self.engines.iter_mut().flat_map(Engine::take_features).collect()
+    }
+
+    /// Judges by these marks from now on; when each counts is for event time to say.
+    pub fn mark(&mut self, marks: &Marks) {
+        self.engines.iter_mut().for_each(|engine| engine.marks = marks.clone());
     }
 
     /// Says which offset of a log the state includes, after it has learned from another.

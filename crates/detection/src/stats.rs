@@ -21,6 +21,8 @@ pub struct EngineStats {
     pub overflowed: u64,
     /// Pairs forgotten after a long silence.
     pub evicted: u64,
+    /// Claims that went no farther than findings that people marked false, and were not published.
+    pub withheld: u64,
     /// Findings opened, by kind.
     pub findings: BTreeMap<FindingKind, u64>,
     /// Frames that the restored state included already, and which were skipped.
@@ -42,6 +44,7 @@ impl EngineStats {
         self.overflowed += other.overflowed;
         self.evicted += other.evicted;
         self.late_frames += other.late_frames;
+        self.withheld += other.withheld;
         self.dropped_features += other.dropped_features;
         for (kind, n) in &other.findings {
             *self.findings.entry(*kind).or_default() += n;

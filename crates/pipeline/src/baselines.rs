@@ -13,6 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::engines::Engines;
+use crate::feedback::{self, Feedback};
 use crate::settings::Settings;
 
 /// What a state file says, and which file that was.
@@ -28,6 +29,8 @@ pub struct Readout {
     pub saved_at: Option<String>,
     /// The last offset of the journal that it includes.
     pub included_offset: Option<u64>,
+    /// What people said of findings, the latest word about each.
+    pub feedback: Vec<Feedback>,
     /// What was learned.
     #[serde(flatten)]
     pub baselines: Baselines,
@@ -59,6 +62,7 @@ pub fn read(settings: &Settings, file: &Path) -> Result<Readout, String> {
         state_bytes: content.len() as u64,
         state_sha256,
         saved_at: saved_at.map(|since| EventTime(since.as_micros() as i64).to_string()),
+        feedback: feedback::read(&settings.feedback_file())?,
         included_offset: engines.offset().map(|offset| offset.0),
         baselines: engines.baselines(),
     })

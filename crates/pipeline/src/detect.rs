@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lapwing_detection::Marks;
 use lapwing_storage::state;
 use lapwing_telemetry::{Finding, LogEvent, LogReader, Partition, Position};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::StageError;
@@ -20,6 +21,8 @@ pub struct Memory {
     pub file: PathBuf,
     /// Time between two saves.
     pub every: Duration,
+    /// What people said of findings, as it is read anew.
+    pub marks: watch::Receiver<Marks>,
     /// Calls after which the state is saved whatever the time: the journal cannot free what is not committed.
     pub calls: usize,
 }
@@ -36,10 +39,11 @@ pub async fn detect(
     mut log: impl LogReader,
     mut engines: Engines,
     mut outbox: Outbox,
-    memory: Memory,
+    mut memory: Memory,
     beat: Beat<DetectSnapshot>,
     mut canaries: Option<CanaryWatch>,
 ) -> Result<(), StageError> {
+    engines.mark(&memory.marks.borrow_and_update());
     let mut findings = Vec::new();
     let mut saved_at = Instant::now();
     let mut unsaved = 0;
@@ -58,6 +62,9 @@ pub async fn detect(
         };
         if let (Some(watch), Some(LogEvent::Frame { calls, .. })) = (&canaries, &event) {
             watch.tap.journal(calls);
+        }
+        if memory.marks.has_changed().unwrap_or(false) {
+            engines.mark(&memory.marks.borrow_and_update());
         }
         if let Some(event) = event {
             unsaved += apply(&mut engines, event, &mut findings);

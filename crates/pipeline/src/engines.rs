@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lapwing_detection::{
-    Baselines, EngineStats, FeatureRow, Mesh, Model, PairSummary, Reading, Settings, Watch,
+    Baselines, EngineStats, FeatureRow, Marks, Mesh, Model, PairSummary, Reading, Settings, Watch,
 };
 use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Position};
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,11 @@ impl Engines {
     /// Feature rows collected since the last call, when the settings ask for them.
     pub fn take_features(&mut self) -> Vec<FeatureRow> {
         self.mesh.take_features()
+    }
+
+    /// Judges by what people said of findings from now on.
+    pub fn mark(&mut self, marks: &Marks) {
+        self.mesh.mark(marks);
     }
 
     /// Says which offset of the journal the state includes, after it has learned from an archive; `None` if from

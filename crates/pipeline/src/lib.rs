@@ -21,6 +21,7 @@ pub mod demo;
 pub mod detect;
 pub mod engines;
 pub mod exporters;
+pub mod feedback;
 pub mod health;
 pub mod intake;
 pub mod metrics;

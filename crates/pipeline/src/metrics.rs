@@ -264,6 +264,11 @@ impl Gauges {
         page.one("baseline_pairs", "gauge", "Pairs with a baseline.", stats.pairs as f64);
         page.total("detect_calls", "Calls judged and learned.", stats.calls as f64);
         page.total(
+            "detect_withheld_claims",
+            "Claims that went no farther than findings that were marked false.",
+            stats.withheld as f64,
+        );
+        page.total(
             "detect_late_calls",
             "Calls that came after their window had closed.",
             stats.late_calls as f64,

@@ -13,6 +13,7 @@ pub use lapwing_telemetry::Finding;
 use lapwing_telemetry::{Calls, EventTime, Offset, Partition, Position};
 
 use crate::engines::Engines;
+use crate::feedback;
 use crate::health::DetectSnapshot;
 use crate::intake::Intake;
 use crate::settings::Settings;
@@ -116,6 +117,7 @@ fn played<'a>(
     observer: &'a mut dyn Observer,
 ) -> Result<Replay<'a>, String> {
     let mut engines = Engines::new(settings.intake.partitions, &settings.detection, settings.model.as_ref());
+    engines.mark(&feedback::marks(&settings.feedback_file())?);
     if let Some(watch) = observer.watch() {
         engines.watch(&watch);
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapwing_detection::Marks;
 use lapwing_otlp::door::{self, Door};
 use lapwing_redaction::Rules;
 use lapwing_siem::spool;
@@ -20,6 +21,7 @@ use crate::archive::{ArchivePlan, archive};
 use crate::canary::Canaries;
 use crate::detect::{CanaryWatch, Memory, detect};
 use crate::engines::Engines;
+use crate::feedback;
 use crate::health::Beat;
 use crate::intake::Intake;
 use crate::metrics::{self, Gauges};
@@ -43,6 +45,9 @@ pub struct StartError {
     pub temporary: bool,
 }
 
+/// How often the file of feedback is looked at. Well below the time after which a mark counts.
+const FEEDBACK_EVERY: Duration = Duration::from_secs(15);
+
 /// A running pipeline.
 pub struct Pipeline {
     door: Door,
@@ -54,6 +59,7 @@ pub struct Pipeline {
     /// How the files of the rules looked when they were last read.
     rules_seen: Fingerprint,
     settings: Settings,
+    marks: watch::Sender<Marks>,
     /// Says that the pipeline drains.
     stopping: watch::Sender<bool>,
     /// Everything there is to know about how it is doing.
@@ -126,7 +132,11 @@ impl Pipeline {
             (None, Some(history)) => history.place(&mut reader),
             (None, None) => {}
         }
+        let marks = feedback::marks(&settings.feedback_file())
+            .map_err(|reason| StartError { reason, temporary: false })?;
+        let (marks, marks_seen) = watch::channel(marks);
         let memory = Memory {
+            marks: marks_seen,
             file: settings.state_file(),
             every: settings.save_interval,
             calls: journal_calls(&settings, 8),
@@ -187,6 +197,7 @@ impl Pipeline {
             rules_status,
             rules_seen: settings.rules.0.fingerprint(),
             settings,
+            marks,
             stopping,
             gauges,
             server,
@@ -210,6 +221,8 @@ impl Pipeline {
         let mut rules_changed = None;
         let (inventory_every, rules_every) = (self.settings.inventory.1, self.settings.rules.1);
         let mut inventory_due = interval_at(Instant::now() + inventory_every, inventory_every);
+        let mut feedback_seen = modified(Some(&self.settings.feedback_file()));
+        let mut feedback_due = interval_at(Instant::now() + FEEDBACK_EVERY, FEEDBACK_EVERY);
         let mut rules_due = interval_at(Instant::now() + rules_every, rules_every);
         loop {
             tokio::select! {
@@ -219,6 +232,13 @@ impl Pipeline {
                     if now != inventory_seen {
                         inventory_seen = now;
                         self.reload_inventory();
+                    }
+                }
+                _ = feedback_due.tick() => {
+                    let now = modified(Some(&self.settings.feedback_file()));
+                    if now != feedback_seen {
+                        feedback_seen = now;
+                        self.reload_feedback();
                     }
                 }
                 _ = rules_due.tick() => {
@@ -238,6 +258,7 @@ impl Pipeline {
     pub fn reload(&mut self) {
         self.reload_rules();
         self.reload_inventory();
+        self.reload_feedback();
     }
 
     fn reload_rules(&mut self) {
@@ -261,6 +282,16 @@ impl Pipeline {
                     tracing::error!(problem = %problem, "redaction rules stay as they were");
                 }
             }
+        }
+    }
+
+    fn reload_feedback(&self) {
+        match feedback::marks(&self.settings.feedback_file()) {
+            Ok(marks) => {
+                tracing::info!(marked_false = marks.len(), "feedback is reloaded");
+                self.marks.send_replace(marks);
+            }
+            Err(reason) => tracing::error!(reason, "feedback stays as it was"),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub detection: Arc<lapwing_detection::Settings>,
     /// The fitted model, if one is configured.
     pub model: Option<Arc<Model>>,
+    /// The file of feedback, if it does not lie below `data_dir`.
+    pub feedback: Option<PathBuf>,
     /// Whether to learn from the archive when there is no saved state.
     pub warm_start: bool,
     /// Time between two saves of the learned state.
@@ -138,6 +140,11 @@ impl Settings {
         path.map_or_else(|| self.data_dir.join("findings.ndjson"), Path::to_path_buf)
     }
 
+    /// Where people's feedback on findings lies, whether or not there is any.
+    pub fn feedback_file(&self) -> PathBuf {
+        self.feedback.clone().unwrap_or_else(|| self.data_dir.join("feedback.ndjson"))
+    }
+
     /// Where the archive lies, whether or not one is being kept.
     pub fn archive_dir(&self) -> PathBuf {
         self.archive.as_ref().map_or_else(|| self.data_dir.join("archive"), |a| a.dir.clone())
@@ -183,6 +190,7 @@ impl Builder<'_> {
             gather: (file.log.gather.0, file.log.gather_size.0 as usize),
             detection: Arc::new(self.detection()),
             model,
+            feedback: file.detectors.feedback.as_ref().map(PathBuf::from),
             warm_start: file.detectors.warm_start == WarmStart::Archive,
             save_interval: file.detectors.save_interval.0,
             targets: exporters::targets(&file.exporters, &data_dir, self.problems),

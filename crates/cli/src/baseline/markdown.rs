@@ -36,6 +36,9 @@ pub(super) fn report(readout: &Readout, at: &str) -> String {
     for t in &baselines.thresholds {
         line(format_args!("| {} s | {:.0} | {:.1e} |", t.window_s, t.tests_per_day, t.tail));
     }
+    if let Some(said) = super::feedback(readout) {
+        line(format_args!("\n{said}"));
+    }
     line(format_args!("\n## Usual values\n"));
     line(format_args!(
         "Old observations count for half after six days. `-`: too few calls to say. Errors are those of the service or the network.\n"

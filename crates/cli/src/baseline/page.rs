@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use lapwing_pipeline::baselines::{PairBaseline, Quantiles, Readout};
+use lapwing_pipeline::feedback::{Feedback, MARGIN};
 
 use super::{learned, name, period, short, sparkline};
 use crate::output::{count, grouped, table};
@@ -11,13 +12,16 @@ use crate::output::{count, grouped, table};
 pub(super) fn page(readout: &Readout) -> String {
     let pairs = &readout.baselines.pairs;
     let mut text = match pairs.as_slice() {
-        [pair] => in_full(pair),
+        [pair] => in_full(pair, &readout.feedback),
         pairs => overview(pairs),
     };
     let mut line = |line: String| {
         let _infallible = writeln!(text, "{line}");
     };
     line(period(readout));
+    if let Some(said) = super::feedback(readout) {
+        line(said);
+    }
     let young: Vec<&PairBaseline> = pairs.iter().filter(|p| p.hours_learned < 24).collect();
     if pairs.len() > 1 && !young.is_empty() {
         line(format!(
@@ -91,7 +95,7 @@ fn notes(pair: &PairBaseline) -> String {
     notes.join("; ")
 }
 
-fn in_full(pair: &PairBaseline) -> String {
+fn in_full(pair: &PairBaseline, feedback: &[Feedback]) -> String {
     let mut text = format!("{} ({})\n", name(pair), pair.pair.cluster);
     let mut line = |what: &str, said: String| {
         let _infallible = writeln!(text, "  {what:<16}{said}");
@@ -173,6 +177,18 @@ fn in_full(pair: &PairBaseline) -> String {
     }
     if !pair.unusual_now.is_empty() {
         line("unusual now", format!("{}; not learned from", pair.unusual_now.join(", ")));
+    }
+    for mark in feedback.iter().filter_map(Feedback::mark).filter(|mark| mark.is_of(&pair.pair)) {
+        line(
+            "marked false",
+            format!(
+                "{}: must go farther than {:.1} times what is expected, from {} to {}",
+                mark.kind,
+                mark.deviation * MARGIN,
+                mark.from,
+                mark.until
+            ),
+        );
     }
     for (kind, id) in &pair.open_findings {
         line("open finding", format!("{kind} {id}"));

@@ -107,3 +107,43 @@ fn baselines_are_learned_from_a_recording_once_shown_and_exported_with_their_has
     );
     assert!(!markdown.contains("ops/reporting →"), "only the pairs asked for");
 }
+
+#[test]
+fn a_finding_marked_false_is_not_made_again_and_nothing_else_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, recording) = recorded(dir.path());
+    let data = format!("data_dir={}", dir.path().join("data").display());
+    let (config, out) = (config.to_str().unwrap(), dir.path().join("out.ndjson"));
+    let replay = ["replay", "--config", config, "--set", &data, "--findings", out.to_str().unwrap()];
+    let ids = || -> std::collections::BTreeSet<String> {
+        assert!(run(&replay, &recording).status.success());
+        let lines = std::fs::read_to_string(&out).unwrap();
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        lines.lines().map(id).collect()
+    };
+    let before = ids();
+    let lines = std::fs::read_to_string(&out).unwrap();
+    let mut parsed = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let id = parsed.find(|f| f["kind"] == "new_pair").unwrap()["id"].as_str().unwrap().to_owned();
+    let mark = |more: &[&str]| {
+        let base = ["feedback", &id, "--config", config, "--set", &data, "--findings", out.to_str().unwrap()];
+        lapwing(&[&base[..], more].concat(), "")
+    };
+    let nobody = mark(&["--by", "soc"]);
+    assert_eq!(nobody.status.code(), Some(2), "true or false must be said");
+    let reason = "job of planted@example.org";
+    let said = mark(&["--false", "--by", "soc", "--reason", reason, "--from", "2026-11-01T00:00:00Z"]);
+    assert!(text(&said.stdout).contains("must go farther than"), "{}", text(&said.stderr));
+    let kept = std::fs::read_to_string(dir.path().join("data/feedback.ndjson")).unwrap();
+    assert!(kept.contains("\"by\":\"soc\"") && !kept.contains("planted"), "{kept}");
+
+    let after = ids();
+    assert_eq!(before.difference(&after).collect::<Vec<_>>(), [&id]);
+    assert!(after.is_subset(&before));
+    // The latest word counts.
+    std::fs::write(&out, &lines).unwrap();
+    assert!(mark(&["--true", "--by", "soc"]).status.success());
+    assert_eq!(ids(), before);
+    let listed = lapwing(&["feedback", "--list", "--config", config, "--set", &data], "");
+    assert!(text(&listed.stdout).contains("new_pair"), "{}", text(&listed.stderr));
+}

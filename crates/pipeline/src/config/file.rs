@@ -232,6 +232,8 @@ mirror! {
         time_zone: String = "UTC".into(),
         /// A fitted model (`models/<name>/<version>/model.json`) for the `profile` detector.
         model: Option<String> = None,
+        /// File of `lapwing feedback`; `feedback.ndjson` below `data_dir` if not given. Read again when it changes.
+        feedback: Option<String> = None,
         /// What to learn from when there is no saved state: `archive` replays what was received before, without
         /// publishing again what it finds; `off` learns anew from what comes.
         warm_start: WarmStart = WarmStart::Archive,
