@@ -193,7 +193,7 @@ fn closing_what_was_put_is_closing_what_was_counted() {
     mesh.engines[0].put(&pair, place, pending);
     let mut out = Output::default();
     mesh.engines[0].gather(MONDAY + base);
-    mesh.engines[0].close(MONDAY + base, &[0.0; crate::grid::LEVELS], &mut out);
+    mesh.engines[0].close(MONDAY + base, &crate::shared::Shared::default(), &mut out);
     assert_eq!(mesh.pairs()[0].calls, n);
     assert_eq!(out.contacts.len(), 1);
 }

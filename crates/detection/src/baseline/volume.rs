@@ -107,6 +107,11 @@ impl Volume {
         (shape / (f64::from(self.hours[slot]) + 1.0 / prior.max(0.02)), 1.0 / shape)
     }
 
+    /// Calls an hour at the time of day and kind of day of `at`, without growth.
+    pub(crate) fn slot_rate(&self, grid: &Grid, at: i64) -> f64 {
+        self.slot(grid.slot(at)).0
+    }
+
     /// Calls in the hours watched at the time of day and kind of day of `at`, an hour early or late included, and how
     /// many hours that were.
     pub(crate) fn around(&self, grid: &Grid, at: i64) -> (f64, f64) {
@@ -120,7 +125,8 @@ impl Volume {
         f64::from(self.total_calls) / f64::from(self.total_hours).max(1.0)
     }
 
-    fn growth(&self) -> f64 {
+    /// Calls by what the hours lead to expect, over about the last day.
+    pub(crate) fn growth(&self) -> f64 {
         let (o, e) = (f64::from(self.recent_observed), f64::from(self.recent_expected));
         ((o + GROWTH_DOUBT) / (e + GROWTH_DOUBT)).clamp(0.05, 20.0)
     }
