@@ -96,9 +96,7 @@ impl Case<'_> {
         if corrected < self.tail_at(level, kind) {
             return Some(corrected);
         }
-        if !self.state.unusual.has(kind) {
-            self.tally.note(kind, p);
-        }
+        self.tally.note(kind, p);
         None
     }
 
@@ -193,7 +191,7 @@ pub(crate) fn mark(unusual: &mut Unusual, claim: &Claim) {
 
 impl Unusual {
     /// Whether a window has been found unusual in what a kind is about.
-    fn has(self, kind: FindingKind) -> bool {
+    pub(crate) fn has(self, kind: FindingKind) -> bool {
         match kind {
             FindingKind::VolumeSpike
             | FindingKind::VolumeDrop

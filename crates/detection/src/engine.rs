@@ -47,7 +47,8 @@ pub(crate) struct Engine {
     pub(crate) overflow: Overflow,
     /// Pairs in the order in which they are judged.
     pub(crate) order: BTreeMap<Pair, u32>,
-    pub(crate) slots: Vec<Option<PairState>>,
+    /// Boxed: they are taken out and put back once a window.
+    pub(crate) slots: Vec<Option<Box<PairState>>>,
     free: Vec<u32>,
     /// Pairs with calls in a base window, by its start.
     filled: BTreeMap<i64, Vec<(Pair, u32)>>,
@@ -210,7 +211,7 @@ impl Engine {
             self.filled.entry(window.start).or_default().push((pair.clone(), place));
         }
         self.order.insert(pair, place);
-        self.slots[place as usize] = Some(state);
+        self.slots[place as usize] = Some(Box::new(state));
         self.stats.pairs = self.order.len() as u64;
         place
     }
@@ -235,7 +236,7 @@ impl Engine {
             let pair = frame.pair(row);
             self.filled.entry(window).or_default().push((pair, place));
         }
-        let PairState { pending, names, .. } = state;
+        let PairState { pending, names, .. } = &mut **state;
         let limit = self.settings.max_operations_per_pair;
         let open = &mut pending[at];
         frame.count(row, window, &mut open.counts, &mut open.exemplars, |name| {
@@ -351,6 +352,8 @@ impl Engine {
                 self.judge(pair, &mut state, judged, level, boundary, shared, out);
             }
             if level == HOURS {
+                let unusual = state.unusual;
+                out.tally.count(&mut state.scores, |kind| unusual.has(kind));
                 state.learn(&self.grid, boundary, &counts);
                 state.volume.look_up(&self.grid, boundary);
             } else {
@@ -363,7 +366,7 @@ impl Engine {
         }
         state.open.close(boundary, &mut out.findings);
         if levels[HOURS - 1] && state.is_forgotten(boundary) {
-            self.forget(pair, place, state);
+            self.forget(pair, place, *state);
         } else {
             self.slots[place as usize] = Some(state);
         }
@@ -381,6 +384,7 @@ impl Engine {
     ) -> Vec<FindingKind> {
         let mut claims = Vec::new();
         self.detectors.judge(&self.case(pair, state, counts, level, end, shared, &out.tally), &mut claims);
+        out.tally.hand_to(&mut state.scores);
         let kinds = claims.iter().map(|claim| claim.kind).collect();
         let PairState { open, exemplars, names, unusual, .. } = state;
         for claim in claims {
@@ -478,7 +482,7 @@ impl Engine {
         if let Some(first) = state.pending.first().map(|p| p.start) {
             let mut anew = PairState::new(first);
             (anew.pending, anew.names) = (state.pending, state.names);
-            self.slots[place as usize] = Some(anew);
+            self.slots[place as usize] = Some(Box::new(anew));
             return;
         }
         self.order.remove(pair);

@@ -29,6 +29,8 @@ mod lifecycle;
 mod mesh;
 pub mod model;
 #[cfg(test)]
+mod monotone;
+#[cfg(test)]
 mod null;
 mod pair_state;
 mod readout;

@@ -13,6 +13,7 @@ use crate::counts::{Counts, SignalCounts};
 use crate::exemplars::Exemplars;
 use crate::grid::{DAY, Grid, HOURS, LEVELS, MINUTES};
 use crate::lifecycle::Open;
+use crate::scores::Score;
 
 /// Identities remembered per pair.
 const MAX_IDENTITIES: usize = 16;
@@ -31,6 +32,8 @@ pub(crate) struct PairState {
     pub(crate) squares: Squares,
     /// Aspects found unusual in this hour.
     pub(crate) unusual: Unusual,
+    /// Scores in the tails of detectors, of windows of this hour that were not reported.
+    pub(crate) scores: Vec<Score>,
     /// The signal that volume, latency and errors rest on.
     pub(crate) reporter: Option<Signal>,
     reporter_absent_hours: u8,
@@ -151,6 +154,7 @@ impl PairState {
             spans: [const { Counts::empty() }; LEVELS - 1],
             squares: [0; LEVELS],
             unusual: Unusual::default(),
+            scores: Vec::new(),
             reporter: None,
             reporter_absent_hours: 0,
             first_seen: first_window,
@@ -249,7 +253,6 @@ impl PairState {
                 span.add(&window.counts);
             }
         }
-        self.exemplars.absorb(&window.exemplars);
     }
 
     /// Counts the gap on by a minute that has ended at `end`.

@@ -1,6 +1,6 @@
 //! The calibration of every detector by its own past scores, over all pairs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use lapwing_telemetry::FindingKind;
 use serde::{Deserialize, Serialize};
@@ -29,28 +29,46 @@ struct Count {
     excess: u64,
 }
 
-/// Scores of the windows that an engine closes at a boundary.
+/// A score in the tail: of which kind, and by how much `-ln p` exceeds that of the tail's beginning, in thousandths.
+pub(crate) type Score = (FindingKind, u32);
+
+/// Scores of a pair's hour that are remembered until it ends.
+const MAX_SCORES: usize = 32;
+
+/// Scores of the windows that close at a boundary.
 #[derive(Debug)]
 pub(crate) struct Tally {
     counts: [Cell<Count>; KINDS],
+    noted: RefCell<Vec<Score>>,
 }
 
 impl Default for Tally {
     fn default() -> Tally {
-        Tally { counts: std::array::from_fn(|_| Cell::default()) }
+        Tally { counts: std::array::from_fn(|_| Cell::default()), noted: RefCell::default() }
     }
 }
 
 impl Tally {
-    /// Notes a probability of a window that was not found unusual.
+    /// Notes the probability of a window that was not found unusual.
     pub(crate) fn note(&self, kind: FindingKind, p: f64) {
         let beyond = libm::log(TAIL) - libm::log(p.max(1e-300));
         if beyond > 0.0 {
+            self.noted.borrow_mut().push((kind, (beyond.min(MAX_EXCESS) * UNIT) as u32));
+        }
+    }
+
+    /// Hands what was noted of a pair's window to the pair.
+    pub(crate) fn hand_to(&self, scores: &mut Vec<Score>) {
+        let room = MAX_SCORES.saturating_sub(scores.len());
+        scores.extend(self.noted.borrow_mut().drain(..).take(room));
+    }
+
+    /// Counts the scores of a pair's hour that is over; of what was found unusual in it, none.
+    pub(crate) fn count(&self, scores: &mut Vec<Score>, unusual: impl Fn(FindingKind) -> bool) {
+        for (kind, excess) in scores.drain(..).filter(|(kind, _)| !unusual(*kind)) {
             let cell = &self.counts[kind as usize];
-            let mut count = cell.get();
-            count.beyond += 1;
-            count.excess += (beyond.min(MAX_EXCESS) * UNIT) as u64;
-            cell.set(count);
+            let count = cell.get();
+            cell.set(Count { beyond: count.beyond + 1, excess: count.excess + u64::from(excess), ..count });
         }
     }
 
@@ -108,7 +126,8 @@ fn judges(level: usize) -> &'static [FindingKind] {
 /// thousandth, and `-ln p` exceeds that point by 1 on average. Both are counted over all pairs; where there are
 /// more, or they reach further, probabilities in the tail are raised by as much: the peaks over threshold of extreme value theory with
 /// shape zero (Pickands, Annals of Statistics 3, 1975; for streams: Siffer et al., KDD 2017). Never the other way, so
-/// a detector can become more careful than its model and not less. Windows found unusual do not count.
+/// a detector can become more careful than its model and not less. Hours in which a pair was found unusual do not
+/// count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scores {
     hour: Vec<Count>,
@@ -157,7 +176,7 @@ impl Past {
 }
 
 impl Scores {
-    /// Takes in what an engine noted since the last time.
+    /// Takes in what was counted at a boundary.
     pub(crate) fn take(&mut self, tally: &Tally) {
         for (mine, new) in self.hour.iter_mut().zip(&tally.counts) {
             let new = new.take();
@@ -217,6 +236,9 @@ mod tests {
             let uniform = (f64::from(i * 7_919 % 100_000) + 0.5) / 100_000.0;
             tally.window(TENS);
             tally.note(FindingKind::LatencyShift, uniform.powf(power));
+            let mut scores = Vec::new();
+            tally.hand_to(&mut scores);
+            tally.count(&mut scores, |_| false);
         }
         scores.take(&tally);
         assert_eq!(scores.correct(FindingKind::LatencyShift, 1e-9), 1e-9, "not before the hour ends");

@@ -174,7 +174,7 @@ impl Saved {
 
 impl SavedEngine {
     fn of(engine: &Engine) -> SavedEngine {
-        let state = |place: u32| engine.slots[place as usize].clone();
+        let state = |place: u32| engine.slots[place as usize].as_deref().cloned();
         let pairs = engine.order.iter().filter_map(|(pair, place)| Some((pair.clone(), state(*place)?)));
         SavedEngine {
             latest: engine.stats.latest,

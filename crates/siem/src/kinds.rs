@@ -44,10 +44,8 @@ const REMOTE_SERVICES: Attack =
     Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
 const DISCOVERY: Attack =
     Attack { technique: ("T1046", "Network Service Discovery"), tactic: ("TA0007", "Discovery") };
-const WEB_PROTOCOLS: Attack = Attack {
-    technique: ("T1071.001", "Application Layer Protocol: Web Protocols"),
-    tactic: ("TA0011", "Command and Control"),
-};
+const APPLICATION_LAYER_PROTOCOL: Attack =
+    Attack { technique: ("T1071", "Application Layer Protocol"), tactic: ("TA0011", "Command and Control") };
 const BRUTE_FORCE: Attack =
     Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
 
@@ -62,7 +60,7 @@ pub fn attacks(finding: &Finding) -> &'static [Attack] {
     match finding.kind {
         FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
         FindingKind::CrossNamespace => &[REMOTE_SERVICES],
-        FindingKind::Beaconing => &[WEB_PROTOCOLS],
+        FindingKind::Beaconing => &[APPLICATION_LAYER_PROTOCOL],
         FindingKind::AuthFailures => &[BRUTE_FORCE],
         FindingKind::Scan => &[DISCOVERY],
         FindingKind::NewPair
