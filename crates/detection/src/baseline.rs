@@ -1,9 +1,13 @@
 //! What is usual for a pair: learned an hour at a time, forgotten slowly, from hours that were not unusual.
 
 pub(crate) mod calibration;
+pub(crate) mod cusum;
+pub(crate) mod days;
 pub(crate) mod distribution;
 pub(crate) mod drift;
 pub(crate) mod failures;
+pub(crate) mod operations;
+pub(crate) mod rhythm;
 pub(crate) mod rollout;
 pub(crate) mod volume;
 
@@ -12,9 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::grid::{LEVELS, TENS};
 
 pub(crate) use calibration::Calibration;
+pub(crate) use cusum::Cusum;
+pub(crate) use days::Days;
 pub(crate) use distribution::Distribution;
 pub(crate) use drift::Drift;
 pub(crate) use failures::{Errors, Failures};
+pub(crate) use operations::Operations;
+pub(crate) use rhythm::Rhythm;
 pub(crate) use rollout::Rollout;
 pub(crate) use volume::Volume;
 

@@ -3,6 +3,8 @@
 use lapwing_telemetry::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::operations::MAX_OPERATIONS;
+
 /// Number of signals.
 pub(crate) const SIGNALS: usize = 4;
 /// Instances that a window tells apart.
@@ -18,6 +20,8 @@ pub(crate) struct Counts {
     pub(crate) identities: Vec<(u64, u32)>,
     /// Hashes of the called service's instances that answered, ascending.
     pub(crate) instances: Vec<u64>,
+    /// When the first call counted.
+    pub(crate) first_at: Option<i64>,
 }
 
 /// Counts of one signal.
@@ -35,6 +39,10 @@ pub(crate) struct SignalCounts {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) sized: u64,
+    /// Further attempts of calls that failed, as far as records tell of them.
+    pub(crate) retries: u64,
+    /// Hashes of operations with the number of their calls, ascending; of a base window only.
+    pub(crate) operations: Vec<(u32, u32)>,
     pub(crate) latency: Histogram,
     /// Sizes of requests and of responses, in bytes where durations are in microseconds.
     pub(crate) sizes: [Histogram; 2],
@@ -42,7 +50,12 @@ pub(crate) struct SignalCounts {
 
 impl Counts {
     pub(crate) const fn empty() -> Counts {
-        Counts { by_signal: [None, None, None, None], identities: Vec::new(), instances: Vec::new() }
+        Counts {
+            by_signal: [None, None, None, None],
+            identities: Vec::new(),
+            instances: Vec::new(),
+            first_at: None,
+        }
     }
 
     pub(crate) fn signal_mut(&mut self, signal: Signal) -> &mut SignalCounts {
@@ -81,7 +94,15 @@ impl Counts {
         }
     }
 
+    /// Notes when a call counted.
+    pub(crate) fn seen_at(&mut self, at: i64) {
+        self.first_at = Some(self.first_at.map_or(at, |first| first.min(at)));
+    }
+
     pub(crate) fn add(&mut self, other: &Counts) {
+        if let Some(at) = other.first_at {
+            self.seen_at(at);
+        }
         for (mine, other) in self.by_signal.iter_mut().zip(&other.by_signal) {
             if let Some(other) = other {
                 mine.get_or_insert_default().add(other);
@@ -93,6 +114,17 @@ impl Counts {
 }
 
 impl SignalCounts {
+    /// Counts a call of an operation. Which ones are kept depends on their hashes alone.
+    pub(crate) fn operation(&mut self, hash: u32) {
+        match self.operations.binary_search_by_key(&hash, |(h, _)| *h) {
+            Ok(at) => self.operations[at].1 = self.operations[at].1.saturating_add(1),
+            Err(at) => {
+                self.operations.insert(at, (hash, 1));
+                self.operations.truncate(MAX_OPERATIONS);
+            }
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &SignalCounts) {
         self.calls += other.calls;
         self.errors += other.errors;
@@ -105,6 +137,7 @@ impl SignalCounts {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.sized += other.sized;
+        self.retries = self.retries.saturating_add(other.retries);
         self.latency.add(&other.latency);
         self.sizes.iter_mut().zip(&other.sizes).for_each(|(mine, other)| mine.add(other));
     }

@@ -3,6 +3,7 @@
 //! One file and one line each; the list is [`Detectors::judge`]. A field is needed only for what is loaded.
 
 mod auth;
+pub(crate) mod beaconing;
 pub(crate) mod errors;
 pub(crate) mod exfiltration;
 pub(crate) mod identity;
@@ -10,12 +11,15 @@ pub(crate) mod latency;
 mod latency_drift;
 pub(crate) mod novelty;
 mod off_hours;
+pub(crate) mod operations;
 mod policy;
 mod profile;
 pub(crate) mod refusals;
+pub(crate) mod retries;
 pub(crate) mod scan;
 mod tls;
 pub(crate) mod volume;
+pub(crate) mod volume_drift;
 
 use std::sync::Arc;
 
@@ -23,9 +27,11 @@ use lapwing_telemetry::{FindingKind, Pair};
 
 use crate::claim::Claim;
 use crate::counts::Counts;
-use crate::grid::{Grid, LEVELS, MINUTE, MINUTES};
+use crate::grid::{Grid, MINUTE, MINUTES};
 use crate::pair_state::{PairState, Unusual};
+use crate::scores::Tally;
 use crate::sensitivity::factor;
+use crate::shared::Shared;
 use crate::{Model, Sensitivity};
 
 /// Every detector.
@@ -43,8 +49,10 @@ pub(crate) struct Case<'a> {
     pub(crate) end: i64,
     /// How long the log has been watched, in hours.
     pub(crate) watched_hours: f64,
-    /// Probabilities below which a window is unusual, by level.
-    pub(crate) tails: &'a [f64; LEVELS],
+    /// What is known over all pairs.
+    pub(crate) shared: &'a Shared,
+    /// Where scores are noted.
+    pub(crate) tally: &'a Tally,
     pub(crate) sensitivity: &'a [Sensitivity],
 }
 
@@ -68,7 +76,28 @@ impl Case<'_> {
 
     /// The same for windows of another level.
     pub(crate) fn tail_at(&self, level: usize, kind: FindingKind) -> f64 {
-        self.tails[level] * factor(self.sensitivity, kind, &self.pair.source, &self.pair.destination)
+        self.shared.tails[level] * self.factor(kind)
+    }
+
+    /// What the operator gives a kind of finding about this pair, as a multiple of what is usual.
+    pub(crate) fn factor(&self, kind: FindingKind) -> f64 {
+        factor(self.sensitivity, kind, &self.pair.source, &self.pair.destination)
+    }
+
+    /// The probability, corrected by the detector's past scores, if it is small enough to be unusual; if not, it is
+    /// noted as a score of an ordinary window.
+    pub(crate) fn unusual(&self, kind: FindingKind, p: f64) -> Option<f64> {
+        self.unusual_at(self.level, kind, p)
+    }
+
+    /// The same for a window of another level.
+    pub(crate) fn unusual_at(&self, level: usize, kind: FindingKind, p: f64) -> Option<f64> {
+        let corrected = self.shared.scores.correct(kind, p);
+        if corrected < self.tail_at(level, kind) {
+            return Some(corrected);
+        }
+        self.tally.note(kind, p);
+        None
     }
 
     /// How long a condition seen in this window stays open unconfirmed: half an hour, or until the next window
@@ -91,10 +120,20 @@ impl Detectors {
         if case.counts.is_empty() {
             return;
         }
+        if case.state.is_learned() {
+            case.tally.window(case.level);
+        }
         claims.extend(novelty::judge(case));
+        claims.extend(operations::judge(case));
+        claims.extend(beaconing::judge(case));
         let volume = volume::judge(case);
         if volume.is_none() {
-            claims.extend(off_hours::judge(case));
+            let strange = off_hours::judge(case);
+            // A change at once is no slow one.
+            if strange.is_none() && (!case.state.unusual.volume || case.state.unusual.creeping) {
+                claims.extend(volume_drift::judge(case));
+            }
+            claims.extend(strange);
         }
         claims.extend(volume);
         let shift = latency::judge(case);
@@ -104,10 +143,12 @@ impl Detectors {
         }
         claims.extend(shift);
         claims.extend(errors::judge(case));
+        claims.extend(retries::judge(case));
         claims.extend(exfiltration::judge(case));
         claims.extend(auth::judge(case));
         claims.extend(policy::judge(case));
         claims.extend(tls::judge(case));
+        claims.extend(tls::plaintext(case));
         claims.extend(self.profile.as_ref().and_then(|profile| profile.judge(case)));
         // Tests that know no probability are on or off.
         claims.retain(|claim| case.tail(claim.kind) > 0.0);
@@ -115,21 +156,56 @@ impl Detectors {
 }
 
 /// Marks what a claim finds unusual, so that the hour is not learned.
-pub(crate) fn mark(unusual: &mut Unusual, kind: FindingKind) {
-    match kind {
-        FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence | FindingKind::OffHours => {
+pub(crate) fn mark(unusual: &mut Unusual, claim: &Claim) {
+    match claim.kind {
+        FindingKind::VolumeSpike | FindingKind::VolumeDrop if claim.detector == "volume_drift" => {
+            unusual.creeping = !unusual.volume || unusual.creeping;
             unusual.volume = true;
+        }
+        FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence | FindingKind::OffHours => {
+            (unusual.volume, unusual.creeping) = (true, false);
         }
         FindingKind::LatencyShift => (unusual.latency, unusual.drifting) = (true, false),
         FindingKind::LatencyDrift => (unusual.latency, unusual.drifting) = (true, true),
         FindingKind::Exfiltration => unusual.sizes = true,
-        FindingKind::ErrorShift => unusual.errors = true,
+        FindingKind::ErrorShift if claim.detector == errors::SLOWLY => {
+            unusual.eroding = !unusual.errors || unusual.eroding;
+            unusual.errors = true;
+        }
+        FindingKind::ErrorShift => (unusual.errors, unusual.eroding) = (true, false),
+        FindingKind::RetryStorm => unusual.retries = true,
         FindingKind::AuthFailures => unusual.auth = true,
         FindingKind::PolicyDenials => unusual.policy = true,
-        FindingKind::TlsFailures | FindingKind::NewIdentity => unusual.tls = true,
-        FindingKind::NewPair | FindingKind::Scan | FindingKind::Profile | FindingKind::Cardinality => {}
+        FindingKind::TlsFailures | FindingKind::TlsDowngrade | FindingKind::NewIdentity => unusual.tls = true,
+        FindingKind::NewPair
+        | FindingKind::CrossNamespace
+        | FindingKind::NewOperation
+        | FindingKind::Beaconing
+        | FindingKind::Scan
+        | FindingKind::Profile
+        | FindingKind::Cardinality => {}
         // Made beside the engines: canaries are not judged.
         FindingKind::RedactionLeak => {}
+    }
+}
+
+impl Unusual {
+    /// Whether a window has been found unusual in what a kind is about.
+    pub(crate) fn has(self, kind: FindingKind) -> bool {
+        match kind {
+            FindingKind::VolumeSpike
+            | FindingKind::VolumeDrop
+            | FindingKind::Silence
+            | FindingKind::OffHours => self.volume,
+            FindingKind::LatencyShift | FindingKind::LatencyDrift => self.latency,
+            FindingKind::Exfiltration => self.sizes,
+            FindingKind::ErrorShift => self.errors,
+            FindingKind::RetryStorm => self.retries,
+            FindingKind::AuthFailures => self.auth,
+            FindingKind::PolicyDenials => self.policy,
+            FindingKind::TlsFailures | FindingKind::TlsDowngrade => self.tls,
+            _ => false,
+        }
     }
 }
 
@@ -160,6 +236,7 @@ pub(crate) mod tests {
             let n = calls_per_hour + hour % 5;
             state.squares = [n, n + n * n / 60, n * n / 6, 0];
             state.learn(&grid, (hour as i64 + 1) * HOUR, &window(n, 20));
+            state.volume.look_up(&grid, (hour as i64 + 1) * HOUR);
         }
         state.identities = vec![7];
         state.volume.look_up(&grid, 240 * HOUR);
@@ -173,11 +250,45 @@ pub(crate) mod tests {
         level: usize,
         with: impl FnOnce(&Case<'_>) -> Option<Claim>,
     ) -> Option<Claim> {
+        judge_with(&Shared::default(), state, counts, level, with)
+    }
+
+    /// The same, given what is known over all pairs.
+    pub(crate) fn judge_with(
+        shared: &Shared,
+        state: &PairState,
+        counts: &Counts,
+        level: usize,
+        with: impl FnOnce(&Case<'_>) -> Option<Claim>,
+    ) -> Option<Claim> {
+        let end = 240 * HOUR + Grid::new(&Settings::default()).lengths[level];
+        ask(shared, state, counts, level, end, with)
+    }
+
+    /// The same of a window that ends then.
+    pub(crate) fn judge_at(
+        state: &PairState,
+        counts: &Counts,
+        level: usize,
+        end: i64,
+        with: impl FnOnce(&Case<'_>) -> Option<Claim>,
+    ) -> Option<Claim> {
+        ask(&Shared::default(), state, counts, level, end, with)
+    }
+
+    fn ask(
+        shared: &Shared,
+        state: &PairState,
+        counts: &Counts,
+        level: usize,
+        end: i64,
+        with: impl FnOnce(&Case<'_>) -> Option<Claim>,
+    ) -> Option<Claim> {
         let settings = Settings::default();
         let grid = Grid::new(&settings);
         let tails = std::array::from_fn(|level| settings.tail(30, grid.per_day(level)));
+        let shared = Shared { tails, ..shared.clone() };
         let pair = Pair::new("c", "shop/cart", "data/orders");
-        let end = 240 * HOUR + grid.lengths[level];
         with(&Case {
             grid: &grid,
             pair: &pair,
@@ -186,7 +297,8 @@ pub(crate) mod tests {
             level,
             end,
             watched_hours: 240.0,
-            tails: &tails,
+            shared: &shared,
+            tally: &Tally::default(),
             sensitivity: &[],
         })
     }

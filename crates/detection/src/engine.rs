@@ -11,13 +11,18 @@ use lapwing_telemetry::{
 use crate::claim::Claim;
 use crate::contact::Contact;
 use crate::counts::Counts;
-use crate::detectors::{Case, Detectors, errors, exfiltration, latency, mark, novelty, refusals, volume};
+use crate::detectors::{
+    Case, Detectors, beaconing, errors, exfiltration, latency, mark, novelty, operations, refusals, retries,
+    volume,
+};
 use crate::exemplars::Class;
 use crate::features::{N, features};
-use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, MINUTE, MINUTES, TENS, micros, per};
+use crate::grid::{BASE, Grid, HOUR, HOURS, MINUTE, MINUTES, TENS, micros, per};
 use crate::intake::{Frame, Row};
 use crate::lifecycle::{Open, Subject};
 use crate::pair_state::{PairState, PairSummary, Pending};
+use crate::scores::Tally;
+use crate::shared::Shared;
 use crate::watch::Watching;
 use crate::{EngineStats, Marks, Model, Settings};
 
@@ -33,8 +38,6 @@ pub(crate) struct Engine {
     pub(crate) settings: Arc<Settings>,
     pub(crate) grid: Grid,
     detectors: Detectors,
-    /// Probabilities below which a window is unusual, by level.
-    tails: [f64; LEVELS],
     made_by: String,
     pub(crate) began_at: Option<i64>,
     /// The end of the base windows that close next.
@@ -44,7 +47,8 @@ pub(crate) struct Engine {
     pub(crate) overflow: Overflow,
     /// Pairs in the order in which they are judged.
     pub(crate) order: BTreeMap<Pair, u32>,
-    pub(crate) slots: Vec<Option<PairState>>,
+    /// Boxed: they are taken out and put back once a window.
+    pub(crate) slots: Vec<Option<Box<PairState>>>,
     free: Vec<u32>,
     /// Pairs with calls in a base window, by its start.
     filled: BTreeMap<i64, Vec<(Pair, u32)>>,
@@ -73,6 +77,8 @@ pub(crate) struct Closing {
 pub(crate) struct Output {
     pub(crate) findings: Vec<Finding>,
     pub(crate) contacts: Vec<Contact>,
+    /// Scores of the windows that closed.
+    pub(crate) tally: Tally,
 }
 
 /// Calls of pairs beyond the limit.
@@ -99,7 +105,6 @@ impl Engine {
         let grid = Grid::new(&settings);
         Engine {
             detectors: Detectors::new(&grid, model),
-            tails: [0.0; LEVELS],
             made_by: settings.made_by(),
             settings,
             grid,
@@ -209,7 +214,7 @@ impl Engine {
             self.filled.entry(window.start).or_default().push((pair.clone(), place));
         }
         self.order.insert(pair, place);
-        self.slots[place as usize] = Some(state);
+        self.slots[place as usize] = Some(Box::new(state));
         self.stats.pairs = self.order.len() as u64;
         place
     }
@@ -234,7 +239,7 @@ impl Engine {
             let pair = frame.pair(row);
             self.filled.entry(window).or_default().push((pair, place));
         }
-        let PairState { pending, names, .. } = state;
+        let PairState { pending, names, .. } = &mut **state;
         let limit = self.settings.max_operations_per_pair;
         let open = &mut pending[at];
         frame.count(row, window, &mut open.counts, &mut open.exemplars, |name| {
@@ -249,17 +254,16 @@ impl Engine {
 
     /// Closes the windows that end at a boundary and have been gathered. Boundaries come in order, and none is left out unless the
     /// engine is idle.
-    pub(crate) fn close(&mut self, boundary: i64, tails: &[f64; LEVELS], out: &mut Output) {
+    pub(crate) fn close(&mut self, boundary: i64, shared: &Shared, out: &mut Output) {
         self.boundary = boundary + self.grid.base();
-        self.tails = *tails;
         for closing in std::mem::take(&mut self.closing) {
-            self.close_base(&closing, boundary, out);
+            self.close_base(&closing, boundary, shared, out);
         }
         let levels = [MINUTES, TENS, HOURS].map(|level| self.grid.ends(level, boundary));
         if levels.contains(&true) {
             let order: Vec<(Pair, u32)> = self.order.iter().map(|(p, place)| (p.clone(), *place)).collect();
             for (pair, place) in order {
-                self.close_spans(&pair, place, boundary, levels, out);
+                self.close_spans(&pair, place, boundary, levels, shared, out);
             }
             self.close_overflow(boundary, &mut out.findings);
         }
@@ -294,17 +298,28 @@ impl Engine {
         }
     }
 
-    fn close_base(&mut self, closing: &Closing, boundary: i64, out: &mut Output) {
+    fn close_base(&mut self, closing: &Closing, boundary: i64, shared: &Shared, out: &mut Output) {
         let Closing { pair, place, window, excused, .. } = closing;
         let Some(mut state) = self.slots[*place as usize].take() else { return };
         self.stats.windows_closed += 1;
         state.excused.iter_mut().for_each(|n| *n += excused);
         state.exemplars.absorb(&window.exemplars);
-        out.contacts.extend(Contact::of(pair, &state, window));
+        let discovers = {
+            let case = self.case(pair, &state, &window.counts, BASE, boundary, shared, &out.tally);
+            operations::discovered(&case).is_some()
+        };
+        out.contacts.extend(Contact::of(pair, &state, window, discovers));
+        let mut beats = false;
         if self.reports(boundary) {
-            self.judge(pair, &mut state, &window.counts, BASE, boundary, &mut out.findings);
+            let kinds = self.judge(pair, &mut state, &window.counts, BASE, boundary, shared, out);
+            beats = kinds.contains(&FindingKind::Beaconing);
         } else {
             state.adopted = true;
+        }
+        beaconing::learn(&mut state, &window.counts, window.start, boundary, beats);
+        if let Some(seen) = state.reported(&window.counts) {
+            let operations = &seen.operations;
+            state.operations.see(operations);
         }
         state.excused[BASE] = 0;
         tally(&mut state, &window.counts, BASE);
@@ -312,7 +327,15 @@ impl Engine {
         self.slots[*place as usize] = Some(state);
     }
 
-    fn close_spans(&mut self, pair: &Pair, place: u32, boundary: i64, levels: [bool; 3], out: &mut Output) {
+    fn close_spans(
+        &mut self,
+        pair: &Pair,
+        place: u32,
+        boundary: i64,
+        levels: [bool; 3],
+        shared: &Shared,
+        out: &mut Output,
+    ) {
         let Some(mut state) = self.slots[place as usize].take() else { return };
         for level in [MINUTES, TENS, HOURS].into_iter().filter(|level| levels[level - 1]) {
             let counts = std::mem::take(&mut state.spans[level - 1]);
@@ -329,9 +352,11 @@ impl Engine {
                 // A level as long as the one below has been judged; only silence has not.
                 let nothing = Counts::default();
                 let judged = if self.grid.repeats(level) { &nothing } else { &counts };
-                self.judge(pair, &mut state, judged, level, boundary, &mut out.findings);
+                self.judge(pair, &mut state, judged, level, boundary, shared, out);
             }
             if level == HOURS {
+                let unusual = state.unusual;
+                out.tally.count(&mut state.scores, |kind| unusual.has(kind));
                 state.learn(&self.grid, boundary, &counts);
                 state.volume.look_up(&self.grid, boundary);
             } else {
@@ -344,7 +369,7 @@ impl Engine {
         }
         state.open.close(boundary, &mut out.findings);
         if levels[HOURS - 1] && state.is_forgotten(boundary) {
-            self.forget(pair, place, state);
+            self.forget(pair, place, *state);
         } else {
             self.slots[place as usize] = Some(state);
         }
@@ -357,32 +382,23 @@ impl Engine {
         counts: &Counts,
         level: usize,
         end: i64,
-        out: &mut Vec<Finding>,
-    ) {
-        let began_at = self.began_at.unwrap_or(end);
+        shared: &Shared,
+        out: &mut Output,
+    ) -> Vec<FindingKind> {
         let mut claims = Vec::new();
-        let case = Case {
-            grid: &self.grid,
-            pair,
-            state,
-            counts,
-            level,
-            end,
-            watched_hours: (end - began_at) as f64 / HOUR as f64,
-            tails: &self.tails,
-            sensitivity: &self.settings.sensitivity,
-        };
-        self.detectors.judge(&case, &mut claims);
+        self.detectors.judge(&self.case(pair, state, counts, level, end, shared, &out.tally), &mut claims);
+        out.tally.hand_to(&mut state.scores);
         let n_claims = claims.len();
         claims.retain(|claim| !self.marks.withhold(pair, claim));
         self.stats.withheld += (n_claims - claims.len()) as u64;
+        let kinds = claims.iter().map(|claim| claim.kind).collect();
         let PairState { open, exemplars, names, unusual, .. } = state;
         for claim in claims {
-            mark(unusual, claim.kind);
+            mark(unusual, &claim);
             let (class, start, end) = (claim.class, claim.start, claim.end);
             let subject = Subject::pair(pair, &self.made_by);
             let show = || exemplars.shown(class, start, end, names);
-            publish(open.claim(claim, &subject, show), &mut self.stats, out);
+            publish(open.claim(claim, &subject, show), &mut self.stats, &mut out.findings);
         }
         if level != BASE && level != MINUTES {
             let unusual = state.unusual;
@@ -400,6 +416,9 @@ impl Engine {
                     refusals::learn_spread(usual, level, n, hours, calls);
                 }
             }
+            if !unusual.retries {
+                retries::learn_spread(state, level, counts.most(|c| c.retries), calls);
+            }
             if let Some(seen) = state.reported(counts).cloned() {
                 if !unusual.latency {
                     latency::learn_spread(state, level, &seen.latency);
@@ -413,6 +432,32 @@ impl Engine {
                     errors::learn_spread(state, level, &seen);
                 }
             }
+        }
+        kinds
+    }
+
+    fn case<'a>(
+        &'a self,
+        pair: &'a Pair,
+        state: &'a PairState,
+        counts: &'a Counts,
+        level: usize,
+        end: i64,
+        shared: &'a Shared,
+        tally: &'a Tally,
+    ) -> Case<'a> {
+        let began_at = self.began_at.unwrap_or(end);
+        Case {
+            grid: &self.grid,
+            pair,
+            state,
+            counts,
+            level,
+            end,
+            watched_hours: (end - began_at) as f64 / HOUR as f64,
+            shared,
+            tally,
+            sensitivity: &self.settings.sensitivity,
         }
     }
 
@@ -443,7 +488,7 @@ impl Engine {
         if let Some(first) = state.pending.first().map(|p| p.start) {
             let mut anew = PairState::new(first);
             (anew.pending, anew.names) = (state.pending, state.names);
-            self.slots[place as usize] = Some(anew);
+            self.slots[place as usize] = Some(Box::new(anew));
             return;
         }
         self.order.remove(pair);

@@ -80,6 +80,11 @@ impl Grid {
         self.lengths[level] as f64 / HOUR as f64
     }
 
+    /// The number of the local day that `at` falls in.
+    pub(crate) fn day(&self, at: i64) -> i64 {
+        at.saturating_add(self.zone.ahead(at)).div_euclid(DAY)
+    }
+
     /// The slot of local time that `at` falls in.
     pub(crate) fn slot(&self, at: i64) -> usize {
         let local = at.saturating_add(self.zone.ahead(at));

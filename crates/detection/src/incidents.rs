@@ -63,9 +63,16 @@ enum Cause {
 
 fn cause(kind: FindingKind) -> Cause {
     match kind {
-        FindingKind::LatencyShift | FindingKind::LatencyDrift | FindingKind::ErrorShift => Cause::Callee,
+        FindingKind::LatencyShift
+        | FindingKind::LatencyDrift
+        | FindingKind::ErrorShift
+        | FindingKind::RetryStorm => Cause::Callee,
         FindingKind::VolumeSpike | FindingKind::VolumeDrop | FindingKind::Silence => Cause::Caller,
         FindingKind::NewPair
+        | FindingKind::CrossNamespace
+        | FindingKind::NewOperation
+        | FindingKind::Beaconing
+        | FindingKind::TlsDowngrade
         | FindingKind::NewIdentity
         | FindingKind::Scan
         | FindingKind::Exfiltration

@@ -16,7 +16,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) cluster: Words<'a>,
     pub(crate) source: Words<'a>,
     pub(crate) destination: Words<'a>,
-    operation: Words<'a>,
+    operation: Meaning<'a, u32>,
     status: &'a Int16Array,
     bytes_in: &'a Int64Array,
     bytes_out: &'a Int64Array,
@@ -31,6 +31,7 @@ pub(crate) struct Frame<'a> {
     tls: Meaning<'a, Tls>,
     identity: Meaning<'a, u64>,
     instance: Instance<'a>,
+    attempts: Attempts<'a>,
 }
 
 /// A column of words, and what each distinct word means.
@@ -75,6 +76,38 @@ impl<'a> Instance<'a> {
     }
 }
 
+/// How often a call was tried again.
+struct Attempts<'a> {
+    attributes: Attributes<'a>,
+    /// Numbers of the keys that tell, and how many of what they count is the first attempt.
+    keys: Vec<(u32, u64)>,
+}
+
+impl<'a> Attempts<'a> {
+    /// Envoy's number of attempts (`%UPSTREAM_REQUEST_ATTEMPT_COUNT%`, the first included), and the number of times that
+    /// a request was sent again (OpenTelemetry semantic conventions, HTTP spans).
+    const NAMES: [(&'static str, u64); 2] =
+        [("upstream_request_attempt_count", 1), ("http.request.resend_count", 0)];
+    /// More in one call is a broken record.
+    const MAX: u64 = 1_000;
+
+    fn new(attributes: Attributes<'a>) -> Attempts<'a> {
+        let values = attributes.keys.values;
+        let number = |name: &str| (0..values.len()).find(|i| values.value(*i) == name);
+        let keys =
+            Self::NAMES.iter().filter_map(|(name, first)| Some((number(name)? as u32, *first))).collect();
+        Attempts { attributes, keys }
+    }
+
+    fn retries(&self, row: usize) -> u64 {
+        let told = |(key, first): &(u32, u64)| {
+            let n: u64 = self.attributes.by_number(row, *key)?.parse().ok()?;
+            Some(n.saturating_sub(*first).min(Self::MAX))
+        };
+        self.keys.iter().find_map(told).unwrap_or(0)
+    }
+}
+
 /// The pod in the name of a node, `sidecar~address~pod.namespace~domain` (Istio), so that logs and spans of one
 /// instance agree; other names as they are.
 fn pod(name: &str) -> &str {
@@ -114,7 +147,7 @@ impl<'a> Frame<'a> {
             cluster: columns.cluster(),
             source: columns.source(),
             destination: columns.destination(),
-            operation: columns.operation(),
+            operation: Meaning::new(columns.operation(), crate::detectors::operations::hash),
             status: columns.status(),
             bytes_in: columns.bytes_in(),
             bytes_out: columns.bytes_out(),
@@ -131,6 +164,7 @@ impl<'a> Frame<'a> {
             }),
             identity: Meaning::new(columns.source_identity(), |w| fnv(&[w.as_bytes()])),
             instance: Instance::new(columns.attributes()),
+            attempts: Attempts::new(columns.attributes()),
         }
     }
 
@@ -174,8 +208,13 @@ impl<'a> Frame<'a> {
         let error = !refused && matches!(row.outcome, Outcome::ServerError | Outcome::Refused);
         let answered = matches!(row.outcome, Outcome::Ok | Outcome::Unknown) && !refused;
         let duration_us = row.duration_ns.map(|ns| ns as u64 / 1_000);
+        counts.seen_at(row.at);
         let to = counts.signal_mut(row.signal);
         to.calls += 1;
+        to.retries += self.attempts.retries(row.row);
+        if let Some(operation) = self.operation.get(row.row) {
+            to.operation(operation);
+        }
         to.errors += u64::from(error);
         to.client_errors += u64::from(row.outcome == Outcome::ClientError && !refused);
         to.auth += u64::from(row.auth);
@@ -217,7 +256,7 @@ impl<'a> Frame<'a> {
         ];
         for (class, _, rank) in classes.into_iter().filter(|(_, is, _)| *is) {
             if exemplars.wants(class, rank) {
-                let operation = self.operation.get(row.row).and_then(&mut name);
+                let operation = self.operation.words.get(row.row).and_then(&mut name);
                 exemplars.offer(class, self.kept(row, rank, window, operation));
             }
         }

@@ -30,14 +30,19 @@ mod lifecycle;
 mod mesh;
 pub mod model;
 #[cfg(test)]
+mod monotone;
+#[cfg(test)]
 mod null;
 mod pair_state;
 mod readout;
+mod scores;
 mod sensitivity;
 pub mod settings;
+mod shared;
 mod sources;
 pub mod state;
 pub mod stats;
+mod structure;
 mod tails;
 mod watch;
 mod zone;
@@ -50,6 +55,7 @@ pub use mesh::Mesh;
 pub use model::{Model, ModelError};
 pub use pair_state::PairSummary;
 pub use readout::{Baselines, ErrorRate, PairBaseline, Quantiles, Rate, Threshold};
+pub use scores::Calibration;
 pub use sensitivity::Sensitivity;
 pub use settings::Settings;
 pub use state::StateError;

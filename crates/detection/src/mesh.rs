@@ -13,6 +13,8 @@ use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Partition, Position};
 use crate::engine::{Engine, FeatureRow, Output};
 use crate::grid::{BASE, Grid, HOUR, HOURS, LEVELS, micros};
 use crate::incidents::Incidents;
+use crate::scores::Calibration;
+use crate::shared::Shared;
 use crate::sources::{Moment, Sources};
 use crate::watch::Watching;
 use crate::{EngineStats, Marks, Model, PairSummary, Reading, Settings, Watch};
@@ -28,6 +30,7 @@ pub struct Mesh {
     pub(crate) engines: Vec<Engine>,
     pub(crate) sources: Sources,
     pub(crate) incidents: Incidents,
+    pub(crate) shared: Shared,
     pub(crate) began_at: Option<i64>,
     /// The end of the base windows that close next.
     pub(crate) boundary: i64,
@@ -60,6 +63,7 @@ impl Mesh {
             engines: (0..partitions.max(1)).map(engine).collect(),
             sources: Sources::default(),
             incidents: Incidents::default(),
+            shared: Shared::default(),
             began_at: None,
             boundary: 0,
             sharers: 1,
@@ -142,6 +146,11 @@ impl Mesh {
         pairs
     }
 
+    /// How each detector is calibrated by its own scores, over all pairs.
+    pub fn calibration(&self) -> Vec<Calibration> {
+        self.shared.scores.show(self.shared.tails[HOURS])
+    }
+
     /// What the engines count about their work, added up.
     pub fn stats(&self) -> EngineStats {
         let mut sum = self.stats.clone();
@@ -173,24 +182,28 @@ impl Mesh {
     }
 
     pub(crate) fn close(&mut self, boundary: i64, out: &mut Vec<Finding>) {
-        let tails = self.tails();
+        self.shared.tails = self.tails();
+        self.shared.budget = self.settings.budget;
         let mut output = Output::default();
         self.engines.iter_mut().for_each(|engine| engine.gather(boundary));
         self.excuse_callers();
         for engine in &mut self.engines {
-            engine.close(boundary, &tails, &mut output);
+            engine.close(boundary, &self.shared, &mut output);
         }
+        self.shared.scores.take(&output.tally);
         let learning_ends = self.began_at.unwrap_or(boundary).saturating_add(micros(self.settings.learning));
         let moment = Moment {
             grid: &self.grid,
             end: boundary,
             reports: boundary > learning_ends,
             watched_hours: (boundary - self.began_at.unwrap_or(boundary)) as f64 / HOUR as f64,
-            tail: tails[HOURS],
+            tail: self.shared.tails[HOURS],
             sensitivity: &self.settings.sensitivity,
             made_by: &self.made_by,
         };
-        let contacts = std::mem::take(&mut output.contacts);
+        let mut contacts = std::mem::take(&mut output.contacts);
+        contacts.sort_by(|a, b| a.pair.cmp(&b.pair));
+        self.shared.learn(&contacts, self.grid.ends(HOURS, boundary), moment.reports);
         self.sources.close(contacts, &moment, &mut self.stats, &mut output);
         if self.grid.ends(HOURS, boundary) {
             let familiar: usize = self.engines.iter().map(Engine::n_familiar).sum();

@@ -141,7 +141,20 @@ fn draw(random: &mut Random, start: i64, mean: f64, [_, slow, fail]: [f64; 3]) -
     seen.errors = random.poisson(mean * 0.004 * fail).min(seen.calls);
     seen.auth = random.poisson(mean * 0.000_5 * fail).min(seen.calls - seen.errors);
     seen.encrypted = seen.calls;
-    (seen.calls > 0).then_some(pending)
+    seen.retries = random.poisson(mean * 0.002 * fail).min(seen.calls);
+    seen.bytes_in = 300 * seen.sized;
+    seen.bytes_out = seen.sizes[1].sum() as u64;
+    // Eight operations, each half as frequent as the one before.
+    (0..8)
+        .filter(|rank| mean > f64::from(1 << rank) || random.bits() % (2 << rank) == 0)
+        .for_each(|o| seen.operation(o));
+    if seen.calls == 0 {
+        return None;
+    }
+    // The first of so many calls at random.
+    let first = 1.0 - random.unit().powf(1.0 / seen.calls as f64);
+    pending.counts.seen_at(start + (first * MINUTE as f64) as i64);
+    Some(pending)
 }
 
 /// Findings of so many days of such streams, which the budget must cover: a third of one a day.
@@ -193,7 +206,7 @@ fn closing_what_was_put_is_closing_what_was_counted() {
     mesh.engines[0].put(&pair, place, pending);
     let mut out = Output::default();
     mesh.engines[0].gather(MONDAY + base);
-    mesh.engines[0].close(MONDAY + base, &[0.0; crate::grid::LEVELS], &mut out);
+    mesh.engines[0].close(MONDAY + base, &crate::shared::Shared::default(), &mut out);
     assert_eq!(mesh.pairs()[0].calls, n);
     assert_eq!(out.contacts.len(), 1);
 }

@@ -6,13 +6,14 @@ use lapwing_telemetry::{EventTime, Pair, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{
-    Distribution, Drift, Errors, Failures, Learn, MAX_KEPT_OUT_HOURS, Rollout, Volume, decide,
-    volume::Squares,
+    Cusum, Days, Distribution, Drift, Errors, Failures, Learn, MAX_KEPT_OUT_HOURS, Operations, Rhythm,
+    Rollout, Volume, decide, volume::Squares,
 };
 use crate::counts::{Counts, SignalCounts};
 use crate::exemplars::Exemplars;
 use crate::grid::{DAY, Grid, HOURS, LEVELS, MINUTES};
 use crate::lifecycle::Open;
+use crate::scores::Score;
 
 /// Identities remembered per pair.
 const MAX_IDENTITIES: usize = 16;
@@ -31,6 +32,8 @@ pub(crate) struct PairState {
     pub(crate) squares: Squares,
     /// Aspects found unusual in this hour.
     pub(crate) unusual: Unusual,
+    /// Scores in the tails of detectors, of windows of this hour that were not reported.
+    pub(crate) scores: Vec<Score>,
     /// The signal that volume, latency and errors rest on.
     pub(crate) reporter: Option<Signal>,
     reporter_absent_hours: u8,
@@ -51,7 +54,17 @@ pub(crate) struct PairState {
     /// Sizes of requests and of responses.
     pub(crate) sizes: [Distribution; 2],
     pub(crate) growing: [Drift; 2],
+    pub(crate) days: [Days; 2],
     pub(crate) errors: Errors,
+    /// Errors more frequent by too little for any single hour.
+    pub(crate) failing: Cusum,
+    /// Attempts that are retries.
+    pub(crate) retries: Errors,
+    /// Calls more, and fewer, by too little for any single hour.
+    pub(crate) rising: Cusum,
+    pub(crate) falling: Cusum,
+    pub(crate) operations: Operations,
+    pub(crate) rhythm: Rhythm,
     pub(crate) rollout: Rollout,
     /// Errors in the current windows that an update of the called service, or of one that it calls, explains.
     pub(crate) excused: [u64; LEVELS],
@@ -95,10 +108,15 @@ pub(crate) struct Gap {
 pub(crate) struct Unusual {
     pub(crate) volume: bool,
     pub(crate) latency: bool,
+    /// Of the volume, only that it creeps.
+    pub(crate) creeping: bool,
     /// Of the latency, only that it drifts.
     pub(crate) drifting: bool,
+    /// Of the errors, only that they become more frequent slowly.
+    pub(crate) eroding: bool,
     pub(crate) sizes: bool,
     pub(crate) errors: bool,
+    pub(crate) retries: bool,
     pub(crate) auth: bool,
     pub(crate) policy: bool,
     pub(crate) tls: bool,
@@ -123,6 +141,12 @@ impl Level {
     }
 }
 
+/// As much of an operation's name as is kept.
+pub(crate) fn kept(name: &str) -> &str {
+    let end = name.char_indices().nth(NAME_CHARS).map_or(name.len(), |(at, _)| at);
+    &name[..end]
+}
+
 impl PairState {
     pub(crate) fn new(first_window: i64) -> PairState {
         PairState {
@@ -130,6 +154,7 @@ impl PairState {
             spans: [const { Counts::empty() }; LEVELS - 1],
             squares: [0; LEVELS],
             unusual: Unusual::default(),
+            scores: Vec::new(),
             reporter: None,
             reporter_absent_hours: 0,
             first_seen: first_window,
@@ -143,7 +168,14 @@ impl PairState {
             slowing: Drift::default(),
             sizes: [const { Distribution::EMPTY }; 2],
             growing: [const { Drift::NONE }; 2],
+            days: [Days::default(); 2],
             errors: Errors::default(),
+            failing: Cusum::default(),
+            retries: Errors::default(),
+            rising: Cusum::default(),
+            falling: Cusum::default(),
+            operations: Operations::default(),
+            rhythm: Rhythm::default(),
             rollout: Rollout::default(),
             excused: [0; LEVELS],
             auth: Failures::default(),
@@ -178,8 +210,7 @@ impl PairState {
 
     /// The place of an operation's name; `None` if the list is full.
     pub(crate) fn name(names: &mut Vec<Arc<str>>, name: &str, limit: usize) -> Option<u16> {
-        let end = name.char_indices().nth(NAME_CHARS).map_or(name.len(), |(at, _)| at);
-        let name = &name[..end];
+        let name = kept(name);
         if let Some(at) = names.iter().position(|n| **n == *name) {
             return Some(at as u16);
         }
@@ -222,7 +253,6 @@ impl PairState {
                 span.add(&window.counts);
             }
         }
-        self.exemplars.absorb(&window.exemplars);
     }
 
     /// Counts the gap on by a minute that has ended at `end`.
@@ -243,12 +273,16 @@ impl PairState {
         let nothing = SignalCounts::default();
         let reported = self.reported(hour).unwrap_or(&nothing).clone();
         squares[HOURS] = reported.calls.saturating_mul(reported.calls);
-        let how = decide(unusual.volume, &mut self.volume.kept_out);
         let start = end - grid.lengths[HOURS];
+        self.learn_slowly(grid, start, &reported, unusual);
+        let how = decide(unusual.volume, &mut self.volume.kept_out);
         // Of its first hour, a pair was there for a part only.
         if start >= self.first_seen {
             self.volume.learn(grid, start, reported.calls, &squares, how);
             self.hours_learned = self.hours_learned.saturating_add(1);
+        }
+        if how == Learn::Absorb {
+            (self.rising, self.falling) = Default::default();
         }
         // What is reported as a shift at once is no drift.
         if !unusual.latency || unusual.drifting {
@@ -263,7 +297,14 @@ impl PairState {
             self.sizes[i].learn(size, how);
             self.growing[i].settle(how);
         }
+        let how = decide(unusual.retries, &mut self.retries.kept_out);
+        let retries = hour.most(|c| c.retries);
+        self.retries.learn(retries, hour.most(|c| c.calls) + retries, how);
+        self.operations.hour(reported.calls > 0);
         let how = decide(unusual.errors, &mut self.errors.kept_out);
+        if how == Learn::Absorb {
+            self.failing = Cusum::default();
+        }
         self.errors.learn(reported.errors.saturating_sub(self.excused[HOURS]), reported.calls, how);
         for (failures, is, n) in [
             (&mut self.auth, unusual.auth, hour.most(|c| c.auth)),
@@ -286,6 +327,29 @@ impl PairState {
         self.calls += reported.calls;
         self.failed += reported.errors + reported.auth + reported.policy + reported.tls;
         self.hours_seen += u32::from(!hour.is_empty());
+    }
+
+    /// Takes an hour into what is summed over hours and days, before anything else learns it.
+    fn learn_slowly(&mut self, grid: &Grid, start: i64, hour: &SignalCounts, unusual: Unusual) {
+        use crate::detectors::{errors, volume_drift};
+        if self.is_learned() {
+            // What is reported at once is no slow change.
+            if !unusual.volume || unusual.creeping {
+                self.rising = volume_drift::rising(self, hour.calls, start);
+                self.falling = volume_drift::falling(self, hour.calls, start);
+            }
+            if !unusual.errors || unusual.eroding {
+                self.failing = errors::failing(self, hour, self.excused[HOURS], start);
+            }
+        }
+        let whole = start >= self.first_seen;
+        for (way, bytes) in [hour.bytes_in, hour.bytes_out].into_iter().enumerate() {
+            let per_call = self.sizes[way].mean();
+            if whole {
+                let apart = unusual.sizes || unusual.volume;
+                self.days[way].learn(grid, &self.volume, per_call, start, bytes, apart);
+            }
+        }
     }
 
     /// Remembers an identity; the list has an end, after which none is strange any more.
@@ -321,6 +385,8 @@ impl PairState {
             // Another record counts and times calls differently: begin again.
             (self.volume, self.latency, self.errors) = Default::default();
             (self.sizes, self.slowing, self.growing) = Default::default();
+            (self.days, self.failing, self.rising, self.falling) = Default::default();
+            self.operations = Operations::default();
             (self.hours_learned, self.gap) = (0, Gap { start: self.gap.start, ..Gap::default() });
         }
         self.reporter = Some(best);

@@ -87,15 +87,14 @@ impl Sources {
         self.sources.len()
     }
 
-    /// Takes in what the pairs told of the base windows that end at a boundary, and judges.
+    /// Takes in what the pairs told of the base windows that end at a boundary, in order of their names, and judges.
     pub(crate) fn close(
         &mut self,
-        mut contacts: Vec<Contact>,
+        contacts: Vec<Contact>,
         now: &Moment<'_>,
         stats: &mut EngineStats,
         out: &mut Output,
     ) {
-        contacts.sort_by(|a, b| a.pair.cmp(&b.pair));
         for contact in contacts {
             self.identity(&contact, now, stats, out);
             let name = Name(contact.pair.cluster.clone(), contact.pair.source.clone());

@@ -10,11 +10,12 @@ use crate::engine::{Engine, Overflow};
 use crate::incidents::Incidents;
 use crate::mesh::{Mesh, Round};
 use crate::pair_state::PairState;
+use crate::shared::Shared;
 use crate::sources::Sources;
 use crate::{Model, Settings};
 
 /// Raised whenever what is saved changes.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 /// Why a saved state was refused; the state kind of every variant is *rejected*: it never will fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,7 @@ struct Saved {
     round: Round,
     sources: Sources,
     incidents: Incidents,
+    shared: Shared,
     engines: Vec<SavedEngine>,
 }
 
@@ -91,6 +93,7 @@ impl Mesh {
             round: self.round.clone(),
             sources: self.sources.clone(),
             incidents: self.incidents.clone(),
+            shared: self.shared.clone(),
             engines: self.engines.iter().map(SavedEngine::of).collect(),
         };
         postcard::to_stdvec(&saved).expect("plain numbers, lists and text always encode")
@@ -160,6 +163,7 @@ impl Saved {
         mesh.round = saved.round;
         mesh.sources = saved.sources;
         mesh.incidents = saved.incidents;
+        mesh.shared = saved.shared;
         for (engine, saved) in mesh.engines.iter_mut().zip(saved.engines) {
             engine.began_at = mesh.began_at;
             engine.boundary = mesh.boundary;
@@ -170,7 +174,7 @@ impl Saved {
 
 impl SavedEngine {
     fn of(engine: &Engine) -> SavedEngine {
-        let state = |place: u32| engine.slots[place as usize].clone();
+        let state = |place: u32| engine.slots[place as usize].as_deref().cloned();
         let pairs = engine.order.iter().filter_map(|(pair, place)| Some((pair.clone(), state(*place)?)));
         SavedEngine {
             latest: engine.stats.latest,

@@ -25,6 +25,12 @@ pub(crate) fn binomial_upper(k: f64, n: f64, share: f64) -> f64 {
     beta(k, (n - k).max(0.0) + 1.0, share.clamp(1e-9, 1.0 - 1e-9))
 }
 
+/// P(T >= t) for Student's t with so many degrees of freedom.
+pub(crate) fn student_upper(t: f64, freedom: f64) -> f64 {
+    let half = beta(freedom / 2.0, 0.5, freedom / (freedom + t * t)) / 2.0;
+    if t >= 0.0 { half } else { 1.0 - half }
+}
+
 /// The regularised incomplete beta function I_x(a, b), by its continued fraction (Numerical Recipes,
 /// 3rd edition, section 6.4), evaluated with the method of Lentz.
 fn beta(a: f64, b: f64, x: f64) -> f64 {
@@ -104,6 +110,13 @@ mod tests {
         near(negative_binomial_lower(4, mean, size), upto(4));
         near(negative_binomial_upper(5, mean, size), 1.0 - upto(4));
         near(negative_binomial_lower(0, 10.0, 10.0), 2.0_f64.powi(-10));
+    }
+
+    #[test]
+    fn students_tail_is_that_of_the_tables() {
+        near(student_upper(2.0, 1.0), 0.5 - 2.0_f64.atan() / std::f64::consts::PI);
+        assert!((student_upper(2.571, 5.0) - 0.025).abs() < 1e-4);
+        near(student_upper(-1.0, 4.0) + student_upper(1.0, 4.0), 1.0);
     }
 
     #[test]

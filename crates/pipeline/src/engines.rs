@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lapwing_detection::{
-    Baselines, EngineStats, FeatureRow, Marks, Mesh, Model, PairSummary, Reading, Settings, Watch,
+    Baselines, Calibration, EngineStats, FeatureRow, Marks, Mesh, Model, PairSummary, Reading, Settings,
+    Watch,
 };
 use lapwing_telemetry::{Calls, EventTime, Finding, Offset, Position};
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,11 @@ impl Engines {
     /// The learned pairs, sorted by name.
     pub fn pairs(&self) -> Vec<PairSummary> {
         self.mesh.pairs()
+    }
+
+    /// How each detector is calibrated by its own scores.
+    pub fn calibration(&self) -> Vec<Calibration> {
+        self.mesh.calibration()
     }
 
     /// The counters of all engines, added up.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lapwing_detection::EngineStats;
+use lapwing_detection::{Calibration, EngineStats};
 use lapwing_otlp::DecodeStats;
 use lapwing_redaction::Count;
 use lapwing_telemetry::EventTime;
@@ -40,12 +40,14 @@ pub struct IntakeSnapshot {
 pub struct DetectSnapshot {
     /// Counters of every engine, added up.
     pub engines: EngineStats,
+    /// How each detector is calibrated by its own scores.
+    pub calibration: Vec<Calibration>,
 }
 
 impl DetectSnapshot {
     /// Reads the counters of all engines.
     pub fn of(engines: &Engines) -> DetectSnapshot {
-        DetectSnapshot { engines: engines.stats() }
+        DetectSnapshot { engines: engines.stats(), calibration: engines.calibration() }
     }
 }
 

@@ -284,6 +284,25 @@ impl Gauges {
         for (kind, n) in &stats.findings {
             page.value("findings_total", &[("kind", kind.as_str())], *n as f64);
         }
+        page.gauge("detector_tests_per_day", "Windows that a kind of finding is tested on in a day.");
+        page.gauge("detector_tail_scores", "Scores below 0.001 in windows not reported, of the last weeks.");
+        page.gauge("detector_tail_scores_expected", "How many of them the model of the detector expects.");
+        page.gauge(
+            "detector_tail_stretch",
+            "How many times further than its model the tail reaches, at least 1.",
+        );
+        page.gauge(
+            "detector_threshold",
+            "Probability by the model below which a window of an hour is reported.",
+        );
+        for row in &detect.calibration {
+            let kind = [("kind", row.kind.as_str())];
+            page.value("detector_tests_per_day", &kind, row.tests_per_day);
+            page.value("detector_tail_scores", &kind, row.seen);
+            page.value("detector_tail_scores_expected", &kind, row.expected);
+            page.value("detector_tail_stretch", &kind, row.stretch);
+            page.value("detector_threshold", &kind, row.threshold);
+        }
     }
 
     fn output_metrics(&self, page: &mut Page) {

@@ -44,6 +44,8 @@ const REMOTE_SERVICES: Attack =
     Attack { technique: ("T1021", "Remote Services"), tactic: ("TA0008", "Lateral Movement") };
 const DISCOVERY: Attack =
     Attack { technique: ("T1046", "Network Service Discovery"), tactic: ("TA0007", "Discovery") };
+const APPLICATION_LAYER_PROTOCOL: Attack =
+    Attack { technique: ("T1071", "Application Layer Protocol"), tactic: ("TA0011", "Command and Control") };
 const BRUTE_FORCE: Attack =
     Attack { technique: ("T1110", "Brute Force"), tactic: ("TA0006", "Credential Access") };
 
@@ -51,15 +53,20 @@ const BRUTE_FORCE: Attack =
 ///
 /// A technique says what an adversary does, so it is claimed only where the calls show the behaviour
 /// itself: a first-ever pair that crosses a namespace is a new use of a remote service, a burst of
-/// refused tokens from one source at one service is guessing, and one source at many services it has no business with
-/// is discovery. A flood, a large transfer, a slow service or a
+/// refused tokens from one source at one service is guessing, one source at many services it has no business with
+/// is discovery, and small calls at regular times on a pair that is new to them are a beacon, be it a harmless one. A flood, a large transfer, a slow service or a
 /// broken certificate has too many harmless causes to carry an accusation.
 pub fn attacks(finding: &Finding) -> &'static [Attack] {
     match finding.kind {
         FindingKind::NewPair if crosses_namespace(finding) => &[REMOTE_SERVICES],
+        FindingKind::CrossNamespace => &[REMOTE_SERVICES],
+        FindingKind::Beaconing => &[APPLICATION_LAYER_PROTOCOL],
         FindingKind::AuthFailures => &[BRUTE_FORCE],
         FindingKind::Scan => &[DISCOVERY],
         FindingKind::NewPair
+        | FindingKind::NewOperation
+        | FindingKind::RetryStorm
+        | FindingKind::TlsDowngrade
         | FindingKind::NewIdentity
         | FindingKind::VolumeSpike
         | FindingKind::OffHours
@@ -101,6 +108,26 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "FREQUENT",
             first_steps: "Look for a deployment or configuration change that explains the call. If there is \
                           none, isolate the source and read the traces.",
+        },
+        FindingKind::CrossNamespace => KindFacts {
+            title: "New path between namespaces",
+            analytic: BEHAVIORAL,
+            parameter: "peer_namespace",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Ask the owners of both namespaces whether the one is meant to call the other. If not, \
+                          deny it by policy, isolate the source and read the traces.",
+        },
+        FindingKind::NewOperation => KindFacts {
+            title: "New operation",
+            analytic: BEHAVIORAL,
+            parameter: "called_operation",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Look for a release of either service that explains the operation. If there is none, \
+                          read from the traces what was asked for, and what it was given.",
         },
         FindingKind::NewIdentity => KindFacts {
             title: "New identity",
@@ -202,6 +229,26 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             first_steps: "Follow an exemplar trace to the failing hop. Check recent deployments of both \
                           services and the dependencies of the destination.",
         },
+        FindingKind::RetryStorm => KindFacts {
+            title: "Retry storm",
+            analytic: STATISTICAL,
+            parameter: "retried_call_share",
+            analysis: "Distribution Analysis",
+            pattern: "SHIFTED",
+            usual: "NORMAL",
+            first_steps: "Restore the destination first; retries multiply its load. Check that the source backs off \
+                          and has a retry budget, and lower its number of attempts until then.",
+        },
+        FindingKind::Beaconing => KindFacts {
+            title: "Beaconing",
+            analytic: BEHAVIORAL,
+            parameter: "call_interval",
+            analysis: "Time-based Analysis",
+            pattern: "FREQUENT",
+            usual: "INFREQUENT",
+            first_steps: "Find what runs on a timer at the source: a new health check or scrape is harmless. If \
+                          nobody knows it, isolate the source and read what the calls carry.",
+        },
         FindingKind::AuthFailures => KindFacts {
             title: "Authentication failures",
             analytic: STATISTICAL,
@@ -231,6 +278,16 @@ pub const fn facts(kind: FindingKind) -> KindFacts {
             usual: "INFREQUENT",
             first_steps: "Check expiry and issuer of the certificates on both sides and whether the peer's \
                           identity is the one expected. Rotate what has expired; isolate what is unknown.",
+        },
+        FindingKind::TlsDowngrade => KindFacts {
+            title: "Calls without encryption",
+            analytic: BEHAVIORAL,
+            parameter: "plaintext_calls",
+            analysis: "Frequency Analysis",
+            pattern: "UNSEEN",
+            usual: "FREQUENT",
+            first_steps: "Check whether a sidecar is missing or mTLS was relaxed. If nobody changed it, treat the \
+                          source as not verified: require strict mTLS and isolate it.",
         },
         FindingKind::Profile => KindFacts {
             title: "Unusual behaviour",

@@ -87,6 +87,10 @@ words! {
     FindingKind {
         /// A pair that has not been seen before.
         NewPair = "new_pair",
+        /// A first call between two namespaces that never spoke to each other.
+        CrossNamespace = "cross_namespace",
+        /// An operation that a pair has never called, and nobody of its service.
+        NewOperation = "new_operation",
         /// A caller with an identity that nobody in the mesh, or nobody on the pair, has shown before.
         NewIdentity = "new_identity",
         /// A source that reaches out to many services which it hardly ever calls, or which deny it.
@@ -105,14 +109,20 @@ words! {
         LatencyDrift = "latency_drift",
         /// A larger share of calls fails.
         ErrorShift = "error_shift",
+        /// A larger share of attempts are retries of calls that failed.
+        RetryStorm = "retry_storm",
+        /// Small calls at regular times on a pair that did not make them before.
+        Beaconing = "beaconing",
         /// Calls carry more bytes than the pair's ever did, at once or slowly.
         Exfiltration = "exfiltration",
         /// Calls refused because the caller's token is missing, expired or forged.
         AuthFailures = "auth_failures",
         /// Calls refused by an authorisation policy.
         PolicyDenials = "policy_denials",
-        /// Certificate or TLS handshake failures, or calls without encryption on a pair that always had it.
+        /// Certificate or TLS handshake failures.
         TlsFailures = "tls_failures",
+        /// Calls without encryption on a pair that always had it.
+        TlsDowngrade = "tls_downgrade",
         /// The pair's behaviour as a whole is unlike what the trained model has seen.
         Profile = "profile",
         /// More pairs than the configured limit: names are being flooded.

@@ -13,6 +13,8 @@ pub(crate) struct Distribution {
     first: u8,
     weights: Vec<f32>,
     total: f32,
+    /// Hours with calls that it rests on.
+    hours: f32,
     pub(crate) kept_out: u8,
     /// How much the share of slow or large calls varies beyond chance, by level.
     pub(crate) spread: [Spread; LEVELS],
@@ -33,11 +35,20 @@ pub(crate) struct Boundary {
     pub(crate) share: f64,
 }
 
+/// How much each of an hour's `n` values counts where `hours` hours had `total`: an hour weighs at most three times
+/// what hours do on average. So a flood within a day cannot take the place of a week.
+pub(crate) fn weight(n: u64, total: f64, hours: f32) -> f32 {
+    const MIN_HOURS: f32 = 24.0;
+    const MOST: f64 = 3.0;
+    if hours < MIN_HOURS { 1.0 } else { (MOST * total / f64::from(hours) / n.max(1) as f64).min(1.0) as f32 }
+}
+
 impl Distribution {
     pub(crate) const EMPTY: Distribution = Distribution {
         first: 0,
         weights: Vec::new(),
         total: 0.0,
+        hours: 0.0,
         kept_out: 0,
         spread: [Spread::NONE; LEVELS],
     };
@@ -86,10 +97,12 @@ impl Distribution {
         if hour.total() == 0 {
             return;
         }
+        let share = if how == Learn::Usual { weight(hour.total(), self.total(), self.hours) } else { 1.0 };
         self.weights.iter_mut().for_each(|w| *w *= keep);
+        self.hours = self.hours * keep + 1.0;
         for (bucket, n) in hour.iter() {
             self.reach(bucket);
-            self.weights[bucket - usize::from(self.first)] += n as f32;
+            self.weights[bucket - usize::from(self.first)] += n as f32 * share;
         }
         self.total = self.weights.iter().sum();
     }
@@ -128,6 +141,19 @@ mod tests {
         assert!((0.0..=0.101).contains(&b.share), "{b:?}");
         assert!((latency.quantile_ms(0.5).unwrap() - 500.0).abs() < 20.0);
         assert_eq!(hour(1..=1_000).from(b.bucket) as f64, (b.share * 1_002.0 - 1.0).round());
+    }
+
+    #[test]
+    fn a_flood_that_nobody_reports_takes_less_than_two_fifths_of_the_weight_in_a_day() {
+        for n in [50, 5_000] {
+            let mut latency = Distribution::default();
+            (0..14 * 24).for_each(|_| latency.learn(&hour([20; 50].into_iter()), Learn::Usual));
+            let mut flood = Histogram::default();
+            flood.put_many(900_000, n);
+            (0..24).for_each(|_| latency.learn(&flood, Learn::Usual));
+            let slow = latency.boundary(0.4);
+            assert!(latency.quantile_ms(0.6).unwrap() < 30.0, "{slow:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::distribution::weight;
 use super::{KEEP_PER_HOUR, Learn, Spread};
 use crate::grid::LEVELS;
 
@@ -10,6 +11,8 @@ use crate::grid::LEVELS;
 pub(crate) struct Errors {
     errors: f32,
     calls: f32,
+    /// Hours with calls.
+    hours: f32,
     pub(crate) kept_out: u8,
     /// How much the share of errors varies beyond chance, by level.
     pub(crate) spread: [Spread; LEVELS],
@@ -37,8 +40,13 @@ impl Errors {
             Learn::Absorb => KEEP_PER_HOUR * 0.5,
             Learn::Usual => KEEP_PER_HOUR,
         };
-        self.errors = self.errors * keep + errors as f32;
-        self.calls = self.calls * keep + calls as f32;
+        if calls == 0 {
+            return;
+        }
+        let share = if how == Learn::Usual { weight(calls, self.calls(), self.hours) } else { 1.0 };
+        self.errors = self.errors * keep + errors as f32 * share;
+        self.calls = self.calls * keep + calls as f32 * share;
+        self.hours = self.hours * keep + 1.0;
     }
 }
 
@@ -89,6 +97,9 @@ impl Failures {
             Learn::Absorb => KEEP_PER_HOUR * 0.5,
             Learn::Usual => KEEP_PER_HOUR,
         };
+        // An hour counts for at most a few more than are usual, or one that nobody reports would blunt the next.
+        let most = 4.0 + 4.0 * self.rate();
+        let n = if how == Learn::Usual && self.hours >= 24.0 { (n as f64).min(most) } else { n as f64 };
         self.failures = self.failures * keep + n as f32;
         self.hours = self.hours * keep + 1.0;
         self.calls = self.calls * keep + calls as f32;

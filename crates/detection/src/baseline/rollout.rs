@@ -60,6 +60,11 @@ impl Rollout {
         }
     }
 
+    /// Whether an update began within a day before `start`: new operations are what updates bring.
+    pub(crate) fn is_recent(&self, start: i64) -> bool {
+        self.updates.last().is_some_and(|at| (0..DAY).contains(&(start - at)))
+    }
+
     /// Whether a window that starts at `start` lies in an update.
     pub(crate) fn covers(&self, start: i64) -> bool {
         self.graced && self.updates.last().is_some_and(|at| (0..GRACE).contains(&(start - at)))

@@ -107,6 +107,11 @@ impl Volume {
         (shape / (f64::from(self.hours[slot]) + 1.0 / prior.max(0.02)), 1.0 / shape)
     }
 
+    /// Calls an hour at the time of day and kind of day of `at`, without growth.
+    pub(crate) fn slot_rate(&self, grid: &Grid, at: i64) -> f64 {
+        self.slot(grid.slot(at)).0
+    }
+
     /// Calls in the hours watched at the time of day and kind of day of `at`, an hour early or late included, and how
     /// many hours that were.
     pub(crate) fn around(&self, grid: &Grid, at: i64) -> (f64, f64) {
@@ -120,7 +125,8 @@ impl Volume {
         f64::from(self.total_calls) / f64::from(self.total_hours).max(1.0)
     }
 
-    fn growth(&self) -> f64 {
+    /// Calls by what the hours lead to expect, over about the last day.
+    pub(crate) fn growth(&self) -> f64 {
         let (o, e) = (f64::from(self.recent_observed), f64::from(self.recent_expected));
         ((o + GROWTH_DOUBT) / (e + GROWTH_DOUBT)).clamp(0.05, 20.0)
     }
@@ -159,9 +165,13 @@ impl Volume {
     /// Learns an hour, or counts it as kept out.
     pub(crate) fn learn(&mut self, grid: &Grid, start: i64, calls: u64, squares: &Squares, how: Learn) {
         let slot = grid.slot(start);
-        let observed = calls as f64;
         let (expected, doubt) = self.slot(slot);
         let settled = self.hours[slot] > 0.5;
+        let observed = if settled && how == Learn::Usual {
+            (calls as f64).min(most_learned(expected * self.growth()))
+        } else {
+            calls as f64
+        };
         match how {
             Learn::KeepOut => {
                 self.kept_out_observed += observed as f32;
@@ -203,6 +213,13 @@ impl Volume {
         let mean = self.now.low * hours;
         (mean - 3.0 * (mean + mean * mean / self.size(HOURS, self.now.low_doubt)).sqrt()).max(0.0)
     }
+}
+
+/// As much of an hour's calls as is learned where so many are usual: half as many again, and three standard
+/// deviations of chance. So nobody moves what is usual far within a day without being reported, not even with
+/// findings turned off; what is reported and lasts is absorbed as it is.
+fn most_learned(usual: f64) -> f64 {
+    1.5 * usual + 3.0 * (usual + 1.0).sqrt()
 }
 
 impl Excess {
@@ -261,6 +278,18 @@ mod tests {
         assert!(at(&mut volume, 175).expected < 22.0);
         learn(&mut volume, 174..175, |_| 60, Learn::Absorb);
         assert!((45.0..65.0).contains(&at(&mut volume, 175).expected), "{:?}", volume.now);
+    }
+
+    #[test]
+    fn a_flood_that_nobody_reports_at_most_doubles_what_is_usual_in_a_day() {
+        for (usual, flood) in [(400, 1_000_000), (400, 900), (2_000, 5_000)] {
+            let mut volume = Volume::default();
+            learn(&mut volume, 0..14 * 24, |_| usual, Learn::Usual);
+            let before = at(&mut volume, 14 * 24).expected;
+            learn(&mut volume, 14 * 24..15 * 24, |_| flood, Learn::Usual);
+            let after = at(&mut volume, 15 * 24).expected;
+            assert!(after <= 2.0 * before, "{before} to {after}");
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use lapwing_telemetry::{FindingKind, Severity};
 use super::Case;
 use crate::baseline::{Distribution, Drift};
 use crate::claim::{Claim, number};
-use crate::counts::{Histogram, middle};
+use crate::counts::{Histogram, SignalCounts, middle};
 use crate::exemplars::Class;
-use crate::grid::{BASE, HOUR, HOURS, MINUTES};
-use crate::tails::binomial_upper;
+use crate::grid::{BASE, DAY, HOUR, HOURS, MINUTES};
+use crate::tails::{binomial_upper, student_upper};
 
 /// Calls that the baseline must rest on.
 pub(crate) const MIN_HISTORY: f64 = 100.0;
@@ -18,14 +18,20 @@ const MIN_LARGE: u64 = 3;
 const MIN_EXCESS_BYTES: f64 = 256.0 * 1024.0;
 /// And this many times what as many usual calls carry, at once.
 const MIN_RATIO: f64 = 1.5;
+/// Bytes beyond the usual of a day that are worth a finding.
+const MIN_DAY_BYTES: f64 = 1024.0 * 1024.0;
+/// Tests that share the kind's part of the budget: two ways, and for each many, huge, slowly and over a day.
+const TESTS: f64 = 8.0;
 /// And over hours, in which the usual calls go on.
 const MIN_SLOW_RATIO: f64 = 1.2;
 /// Which way the bytes of [`crate::counts::SignalCounts::sizes`] go.
 const WAYS: [&str; 2] = ["sent to", "taken from"];
 
-/// Claims by three tests on the sizes of requests and of responses, which no growth in calls moves. Many: a
+/// Claims by three tests on the sizes of requests and of responses, which no growth in calls moves, and one on the sum
+/// of a day. Many: a
 /// window's calls above nine tenths of the past are binomial if nothing changed (a sign test; its variance beyond
-/// chance is learned, as for latency). Huge: calls beyond the largest ever ([`huge`]). Slowly: the cumulative sum of [`Drift`], over hours and days.
+/// chance is learned, as for latency). Huge: calls beyond the largest ever ([`huge`]). Slowly: the cumulative sum of [`Drift`], over hours and days. Over a day: the logarithm of the local day's bytes by
+/// what its hours lead to expect, against that of past days by Student's t (Gosset, Biometrika 6, 1908).
 pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let state = case.state;
     if !state.is_learned() || case.level == BASE || case.level == MINUTES {
@@ -34,7 +40,9 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let seen = state.reported(case.counts)?;
     (0..WAYS.len()).rev().find_map(|way| {
         let (past, now) = (&state.sizes[way], &seen.sizes[way]);
-        at_once(case, past, now, way).or_else(|| slowly(case, past, now, way))
+        at_once(case, past, now, way)
+            .or_else(|| slowly(case, past, now, way))
+            .or_else(|| over_a_day(case, seen, way))
     })
 }
 
@@ -48,9 +56,8 @@ fn at_once(case: &Case<'_>, past: &Distribution, now: &Histogram, way: usize) ->
     let inflation = past.spread[case.level].ratio();
     let many = binomial_upper(large as f64 / inflation, n as f64 / inflation, boundary.share);
     let p = if large >= MIN_LARGE { many.min(huge(past, now)) } else { huge(past, now) };
-    // Two ways, and for each many, huge and slowly.
-    (p < case.tail(FindingKind::Exfiltration) / 6.0)
-        .then(|| claim(case, now, excess, large, p, case.start(), way))
+    let p = case.unusual(FindingKind::Exfiltration, (TESTS * p).min(1.0))?;
+    Some(claim(case, now, excess, large, p, case.start(), way))
 }
 
 /// The probability of calls larger than all of the past: those above the largest ever are as rare as the history
@@ -78,8 +85,48 @@ fn slowly(case: &Case<'_>, past: &Distribution, now: &Histogram, way: usize) -> 
     let p = libm::exp(-f64::from(drift.evidence));
     let large = u64::from(drift.above);
     // An hour without more of it is no sign that it goes on.
-    (large >= MIN_LARGE && drift.has_grown(before) && p < case.tail(FindingKind::Exfiltration) / 6.0)
-        .then(|| claim(case, &drift.seen, excess, large, p, drift.since, way))
+    if large < MIN_LARGE || !drift.has_grown(before) {
+        return None;
+    }
+    let p = case.unusual(FindingKind::Exfiltration, (TESTS * p).min(1.0))?;
+    Some(claim(case, &drift.seen, excess, large, p, drift.since, way))
+}
+
+/// A day's bytes against those of past days, whatever their calls: what stays below the threshold of every window.
+fn over_a_day(case: &Case<'_>, seen: &SignalCounts, way: usize) -> Option<Claim> {
+    if case.level != HOURS {
+        return None;
+    }
+    let state = case.state;
+    let bytes = [seen.bytes_in, seen.bytes_out][way];
+    let per_call = state.sizes[way].mean();
+    let verdict = state.days[way].verdict(case.grid, &state.volume, per_call, case.start(), bytes)?;
+    let excess = verdict.observed - verdict.expected;
+    if excess < MIN_DAY_BYTES || verdict.observed < MIN_RATIO * verdict.expected || bytes == 0 {
+        return None;
+    }
+    let p = (TESTS * student_upper(verdict.t, verdict.freedom)).min(1.0);
+    // One test a day and not one an hour.
+    let p = case.unusual(FindingKind::Exfiltration, p * case.grid.lengths[HOURS] as f64 / DAY as f64)?;
+    let kib = |bytes: f64| number(bytes / 1024.0);
+    Some(Claim {
+        start: verdict.since,
+        observed: (verdict.observed / 1024.0).round(),
+        expected: (verdict.expected / 1024.0).round(),
+        high: Some((MIN_RATIO * verdict.expected / 1024.0).round()),
+        unit: "KiB/day".to_owned(),
+        explanation: format!(
+            "{} KiB were {} {} in {} of this day, where {} KiB are usual for all of it; {:.1} standard deviations of past days, {}",
+            kib(verdict.observed),
+            WAYS[way],
+            case.pair.destination,
+            crate::grid::span(case.end - verdict.since),
+            kib(verdict.expected),
+            verdict.t,
+            state.history(),
+        ),
+        ..claim(case, &seen.sizes[way], excess, 0, p, verdict.since, way)
+    })
 }
 
 /// Bytes beyond what as many usual calls carry; `None` if they are not worth a finding.

@@ -39,9 +39,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
         binomial_upper(seen.from(boundary.bucket) as f64 / inflation, n as f64 / inflation, boundary.share)
     });
     let p = (2.0 * p[0].min(p[1])).min(1.0); // two tests
-    if p >= case.tail(FindingKind::LatencyShift) {
-        return None;
-    }
+    let p = case.unusual(FindingKind::LatencyShift, p)?;
     let severity = match now / usual.max(1.0) {
         r if r >= 10.0 => Severity::High,
         r if r >= 3.0 => Severity::Medium,

@@ -28,12 +28,12 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let p = libm::exp(-f64::from(drift.evidence));
     if drift.calls < MIN_CALLS
         || !drift.has_grown(before)
-        || p >= case.tail(FindingKind::LatencyDrift)
         || now < MIN_RATIO * usual
         || now - usual < MIN_SHIFT_MS
     {
         return None;
     }
+    let p = case.unusual(FindingKind::LatencyDrift, p)?;
     let length = case.end - drift.since;
     Some(Claim {
         kind: FindingKind::LatencyDrift,

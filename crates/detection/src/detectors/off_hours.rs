@@ -31,9 +31,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let overall = state.volume.overall();
     let expected = (usual + overall) / (watched + 1.0) * case.hours();
     let p = negative_binomial_upper(calls, expected, usual + 1.0);
-    if p >= case.tail(FindingKind::OffHours) {
-        return None;
-    }
+    let p = case.unusual(FindingKind::OffHours, p)?;
     Some(Claim {
         kind: FindingKind::OffHours,
         detector: "off_hours",

@@ -47,7 +47,7 @@ pub(crate) fn judge(case: &Case<'_>, n: u64, usual: &Failures, words: &Words) ->
         let inflation = Spread::of(&usual.spread, case.level);
         let effective = (n as f64 / inflation).floor().max(1.0) as u64;
         let p = negative_binomial_upper(effective, expected / inflation, usual.shape());
-        (p < case.tail(words.kind)).then(|| claim(case, n, expected, length, p, words))
+        case.unusual(words.kind, p).map(|p| claim(case, n, expected, length, p, words))
     })
 }
 

@@ -12,9 +12,9 @@ const MIN_PLAINTEXT: u64 = 3;
 /// Calls after which a pair that never was without encryption, or with another identity, stays so.
 const MIN_HISTORY: u64 = 50;
 
-/// Claims failed handshakes by the Gamma-Poisson tail of [`refusals::judge`]; plaintext on a pair that always
-/// was encrypted and an identity that a pair never showed by the rule of succession (Laplace): after so many
-/// calls without one, the chance that the next is one.
+/// Claims failed handshakes by the Gamma-Poisson tail of [`refusals::judge`]; an identity that a pair never showed, and
+/// plaintext on a pair that always was encrypted, by the rule of succession (Laplace): after so many calls without
+/// one, the chance that the next is one.
 pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     let words = refusals::Words {
         kind: FindingKind::TlsFailures,
@@ -22,12 +22,11 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
         class: Class::Tls,
         refused: "failed in the TLS handshake",
     };
-    refusals::judge(case, case.counts.most(|c| c.tls), &case.state.tls, &words)
-        .or_else(|| plaintext(case))
-        .or_else(|| stranger(case))
+    refusals::judge(case, case.counts.most(|c| c.tls), &case.state.tls, &words).or_else(|| stranger(case))
 }
 
-fn plaintext(case: &Case<'_>) -> Option<Claim> {
+/// Claims calls without encryption on a pair that always had it (mTLS to plaintext).
+pub(crate) fn plaintext(case: &Case<'_>) -> Option<Claim> {
     let state = case.state;
     let n = case.counts.most(|c| c.plaintext);
     let always = state.encrypted >= MIN_HISTORY && state.plaintext == 0;
@@ -36,7 +35,8 @@ fn plaintext(case: &Case<'_>) -> Option<Claim> {
         crate::grid::span(case.length()),
         state.encrypted
     );
-    (n >= MIN_PLAINTEXT && always).then(|| claim(case, n, Severity::High, text))
+    (n >= MIN_PLAINTEXT && always)
+        .then(|| Claim { kind: FindingKind::TlsDowngrade, ..claim(case, n, Severity::High, text) })
 }
 
 fn stranger(case: &Case<'_>) -> Option<Claim> {
@@ -93,8 +93,11 @@ mod tests {
         let mut state = learned(60);
         let mut counts = window(10, 20);
         counts.signal_mut(Signal::LogServer).plaintext = 3;
-        let plain = judge(&state, &counts, TENS, super::judge).unwrap();
-        assert_eq!((plain.severity, plain.observed), (Severity::High, 3.0));
+        let plain = judge(&state, &counts, TENS, super::plaintext).unwrap();
+        assert_eq!(
+            (plain.kind, plain.severity, plain.observed),
+            (FindingKind::TlsDowngrade, Severity::High, 3.0)
+        );
         let mut counts = window(10, 20);
         counts.identity(7, 9);
         assert!(judge(&state, &counts, BASE, super::judge).is_none());
@@ -103,6 +106,6 @@ mod tests {
         state.know(8);
         state.plaintext = 1;
         counts.signal_mut(Signal::LogServer).plaintext = 3;
-        assert!(judge(&state, &counts, BASE, super::judge).is_none());
+        assert!(judge(&state, &counts, BASE, super::plaintext).is_none());
     }
 }

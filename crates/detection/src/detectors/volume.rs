@@ -41,9 +41,7 @@ fn spike(case: &Case<'_>, calls: u64) -> Option<Claim> {
     }
     let p = negative_binomial_upper(calls, usual, volume.size(case.level, volume.now.high_doubt));
     let p = Calibration::of(&volume.more, case.level).correct(p);
-    if p >= case.tail(FindingKind::VolumeSpike) {
-        return None;
-    }
+    let p = case.unusual(FindingKind::VolumeSpike, p)?;
     let most = volume.usual_most(case.grid, case.level);
     let severity = match calls as f64 / usual.max(1.0) {
         r if r >= 10.0 => Severity::High,
@@ -67,9 +65,7 @@ fn drop(case: &Case<'_>, calls: u64) -> Option<Claim> {
     }
     let p = negative_binomial_lower(calls, usual, volume.size(case.level, volume.now.low_doubt));
     let p = Calibration::of(&volume.fewer, case.level).correct(p);
-    if p >= case.tail(FindingKind::VolumeDrop) {
-        return None;
-    }
+    let p = case.unusual(FindingKind::VolumeDrop, p)?;
     let least = volume.usual_least(case.hours());
     let what = format!(
         "where {} are usual and at least {}",

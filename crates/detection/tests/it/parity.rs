@@ -28,10 +28,17 @@ fn calls(seed: u64) -> Vec<Shot> {
             signal: Signal::ALL[random(2) as usize],
             outcome: if random(3) == 0 { Outcome::ServerError } else { Outcome::Ok },
             authn: (random(9) == 0).then_some("expired"),
+            tls: Some(if random(2) == 0 { "plaintext" } else { "TLSv1.3" }),
+            attempts: ["1", "1", "3", "4"][random(4) as usize],
             ..Shot::new(at, source, destination)
         });
     }
     shots.push(Shot::new(trouble + HOUR, "ops/new", "data/orders"));
+    shots.extend(steady(trouble, trouble + 4 * HOUR, 40, "ops/beat", "data/orders"));
+    shots.push(Shot {
+        operation: "GET /admin",
+        ..Shot::new(trouble + 2 * HOUR + 7 * SECOND, "shop/cart", "data/orders")
+    });
     let probed = ["data/orders", "pay/a", "pay/b", "user/a", "user/b"];
     shots.extend(
         probed.iter().zip(0..).map(|(to, i)| Shot::new(trouble + HOUR + i * 37 * SECOND, "shop/web", to)),
@@ -54,7 +61,17 @@ proptest! {
         let shots = calls(seed);
         let expected = whole(&shots);
         prop_assert!(expected.len() >= 4, "the scene has something to find");
-        prop_assert!(expected.iter().any(|f| f.kind == FindingKind::Scan));
+        let kinds = [
+            FindingKind::Scan,
+            FindingKind::CrossNamespace,
+            FindingKind::NewOperation,
+            FindingKind::TlsDowngrade,
+            FindingKind::RetryStorm,
+            FindingKind::Beaconing,
+        ];
+        for kind in kinds {
+            prop_assert!(expected.iter().any(|f| f.kind == kind), "{kind}");
+        }
         prop_assert!(expected.iter().any(|f| f.incident != f.id));
         let mut mesh = Mesh::new(&settings(), partitions);
         mesh.feed(&shots, size);

@@ -28,6 +28,8 @@ pub(crate) struct Shot {
     pub(crate) authz: Option<&'static str>,
     pub(crate) tls: Option<&'static str>,
     pub(crate) pod: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) attempts: &'static str,
 }
 
 impl Shot {
@@ -44,6 +46,8 @@ impl Shot {
             authz: None,
             tls: Some("TLSv1.3"),
             pod: "cart-1",
+            operation: "GET /things/{}",
+            attempts: "1",
         }
     }
 }
@@ -70,10 +74,12 @@ pub(crate) fn batch(shots: &[Shot]) -> Calls {
         call.authn = shot.authn;
         call.authz = shot.authz;
         call.tls = shot.tls;
-        call.operation = Some("GET /things/{}");
+        call.operation = Some(shot.operation);
         call.status = Some(200);
         call.trace_id = Some(&trace);
-        builders.append(&call, std::iter::once(("resource.k8s.pod.name", shot.pod)));
+        let attributes =
+            [("resource.k8s.pod.name", shot.pod), ("upstream_request_attempt_count", shot.attempts)];
+        builders.append(&call, attributes.into_iter());
     }
     let mut parts = builders.finish();
     Calls::from_log(parts.remove(0).1.into_batch()).expect("builders make the schema of calls")

@@ -198,6 +198,8 @@ mod tests {
             FindingKind::ALL.iter().map(|kind| (kind.as_str(), Named::read(kind.as_str()))).collect();
         let expected = [
             ("new_pair", Named::One(Family::New)),
+            ("cross_namespace", Named::One(Family::New)),
+            ("new_operation", Named::One(Family::New)),
             ("new_identity", Named::One(Family::Tls)),
             ("scan", Named::One(Family::Scan)),
             ("volume_spike", Named::One(Family::Spike)),
@@ -207,10 +209,13 @@ mod tests {
             ("latency_shift", Named::One(Family::Latency)),
             ("latency_drift", Named::One(Family::Latency)),
             ("error_shift", Named::One(Family::Error)),
+            ("retry_storm", Named::One(Family::Retry)),
+            ("beaconing", Named::Nothing),
             ("exfiltration", Named::One(Family::Bytes)),
             ("auth_failures", Named::One(Family::Auth)),
             ("policy_denials", Named::One(Family::Policy)),
             ("tls_failures", Named::One(Family::Tls)),
+            ("tls_downgrade", Named::One(Family::Tls)),
             ("profile", Named::Nothing),
             ("cardinality", Named::Nothing),
             ("redaction_leak", Named::Nothing),
