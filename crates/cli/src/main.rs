@@ -15,6 +15,7 @@ mod redact;
 mod retention;
 mod run;
 mod scan;
+mod series;
 
 use std::process::ExitCode;
 

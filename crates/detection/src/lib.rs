@@ -33,6 +33,7 @@ mod null;
 mod pair_state;
 mod readout;
 mod sensitivity;
+pub mod series;
 pub mod settings;
 mod sources;
 pub mod state;

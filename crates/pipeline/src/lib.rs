@@ -29,6 +29,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod search;
+pub mod series;
 pub mod settings;
 
 /// Redaction of single texts, for the command.
