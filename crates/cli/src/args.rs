@@ -135,9 +135,8 @@ pub(crate) struct ReplayArgs {
 #[derive(Args)]
 pub(crate) struct SeriesArgs {
     /// Rows of `timestamp,source,destination,metric,value` (CSV, plain or gzip) at a fixed step, instead of a
-    /// recording. Timestamps are epoch seconds, milliseconds or RFC 3339; of the configuration only
-    /// `detectors.budget` counts.
-    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    /// recording. Timestamps are epoch seconds, milliseconds or RFC 3339.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "config", "set"])]
     pub(crate) series: Option<PathBuf>,
     /// What lies before this time (as in the rows) is known to be usual: it is only learned, and what deviates from
     /// it afterwards never becomes usual.
@@ -147,6 +146,9 @@ pub(crate) struct SeriesArgs {
     /// example `answers=ratio`. May be given several times.
     #[arg(long, value_name = "NAME=KIND", requires = "series")]
     pub(crate) metric: Vec<String>,
+    /// False findings a day that are acceptable: for all series, if services have several each, or else for each series.
+    #[arg(long, value_name = "N", requires = "series", default_value_t = 1.0)]
+    pub(crate) budget: f64,
 }
 
 #[derive(Args)]

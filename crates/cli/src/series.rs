@@ -9,10 +9,10 @@ use lapwing_pipeline::series::{
     MetricKind, SeriesFinding, SeriesLimits, SeriesReport, SeriesSettings, moment, replay_series,
 };
 
+use crate::Failure;
 use crate::args::{OutputFormat, ReplayArgs};
 use crate::offline::open;
 use crate::output::{count, grouped, progress_bar, table};
-use crate::{Failure, settings};
 
 pub(crate) fn replay(file: &Path, args: &ReplayArgs) -> Result<(), Failure> {
     let train_until = args.series.train_until.as_deref().map(|text| {
@@ -20,10 +20,10 @@ pub(crate) fn replay(file: &Path, args: &ReplayArgs) -> Result<(), Failure> {
             format!("--train-until `{text}` is not a time; expected RFC 3339, epoch seconds or milliseconds")
         })
     });
-    let series = SeriesSettings {
-        budget: settings(&args.config)?.detection.budget,
-        train_until: train_until.transpose()?,
-    };
+    if !(args.series.budget > 0.0 && args.series.budget.is_finite()) {
+        return Err(anyhow::anyhow!("--budget must be more than 0; the default is 1 a day").into());
+    }
+    let series = SeriesSettings { budget: args.series.budget, train_until: train_until.transpose()? };
     let kinds =
         args.series.metric.iter().map(|text| kind(text)).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     let mut out = open(args.findings.as_ref())?;

@@ -63,7 +63,7 @@ pub struct SeriesSettings {
 
 impl Default for SeriesSettings {
     fn default() -> SeriesSettings {
-        SeriesSettings { budget: crate::Settings::default().budget, train_until: None }
+        SeriesSettings { budget: 1.0, train_until: None }
     }
 }
 
@@ -174,10 +174,12 @@ fn in_order(samples: &[Sample]) -> Vec<Sample> {
     out
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn in_words<S: Serializer>(at: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
+#[expect(clippy::ref_option, reason = "serde's signature")]
 fn maybe_in_words<S: Serializer>(at: &Option<EventTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),

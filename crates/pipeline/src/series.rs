@@ -153,7 +153,7 @@ impl Rows<'_> {
         )?;
         let value = match field(head.value) {
             "" => f64::NAN,
-            text => text.parse::<f64>().map_err(|_| "the value is not a number".to_owned())?,
+            text => text.parse::<f64>().ok().ok_or("the value is not a number")?,
         };
         if !value.is_finite() {
             self.without_value += 1;
@@ -253,12 +253,11 @@ mod tests {
     }
 
     fn rows() -> String {
-        let mut text = "timestamp,source,destination,metric,value\n".to_owned();
-        for i in 0..200 {
+        let rows = (0..200).map(|i| {
             let value = if i == 150 { 900.0 } else { f64::from(100 + i * 7_919 % 7) };
-            text += &format!("{},web,cart,calls,{value}\n", 1_772_409_600 + i * 60);
-        }
-        text
+            format!("{},web,cart,calls,{value}\n", 1_772_409_600 + i * 60)
+        });
+        format!("timestamp,source,destination,metric,value\n{}", rows.collect::<String>())
     }
 
     #[test]

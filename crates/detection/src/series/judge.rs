@@ -11,6 +11,8 @@ const WARM_UP: usize = 32;
 const GAP: f64 = 3.0;
 /// Ways in which a sample is unusual; see [`misses`].
 const WAYS: usize = 5;
+/// The first of them are of the moment: what is strange now, though it may be a usual value.
+const MOMENT: usize = 4;
 /// Misses of a probability below this are one episode until [`EPISODE`] ordinary ones follow; of an episode only the
 /// largest is learned, because exceedances of one episode are not independent (runs declustering; Smith and
 /// Weissman, Journal of the Royal Statistical Society B 56, 1994).
@@ -182,7 +184,10 @@ impl Series {
         };
         let misses = misses(value, &told, least);
         let logs: [f64; WAYS] = std::array::from_fn(|way| -libm::log10(self.p(way, misses[way]).max(1e-30)));
-        let score = (logs.iter().sum::<f64>() / WAYS as f64 - std::f64::consts::LOG10_E).max(0.0);
+        let mean = |logs: &[f64]| logs.iter().sum::<f64>() / logs.len() as f64;
+        // Two tests: of the moment alone, and of all.
+        let joint = mean(&logs[..MOMENT]).max(mean(&logs)) - std::f64::consts::LOG10_2;
+        let score = (joint - std::f64::consts::LOG10_E).max(0.0);
         if self.n > 3 {
             let small = (value - told.best).abs() < least;
             (0..WAYS).for_each(|way| self.learn(way, misses[way], logs[way], trained, small));

@@ -1,5 +1,7 @@
 //! From alarms of single series to findings, and from findings of one time to incidents.
 
+use std::collections::BTreeMap;
+
 use lapwing_telemetry::{EventTime, FindingState};
 
 use super::{MetricKind, SeriesFinding, SeriesKey};
@@ -31,8 +33,8 @@ const MAX_ORIGINS: usize = 3;
 pub(crate) struct Reporter {
     n: u64,
     latest: f64,
-    /// Services of the present incident and the greatest score of each.
-    parts: Vec<(String, f64)>,
+    /// Callers and services of the present incident, with the greatest score of each pair.
+    parts: BTreeMap<(String, String), f64>,
 }
 
 impl Reporter {
@@ -55,25 +57,21 @@ impl Reporter {
     }
 
     fn finding(&mut self, alarm: &Alarm<'_>) -> SeriesFinding {
-        let service = &alarm.key.destination;
-        match self.parts.iter_mut().find(|(name, _)| name == service) {
-            Some(part) => part.1 = part.1.max(alarm.score),
-            None => self.parts.push((service.clone(), alarm.score)),
-        }
-        let mut parts: Vec<&(String, f64)> = self.parts.iter().collect();
-        parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let key = alarm.key;
+        let part = self.parts.entry((key.source.clone(), key.destination.clone())).or_default();
+        *part = part.max(alarm.score);
         SeriesFinding {
             timestamp: alarm.at,
-            source: alarm.key.source.clone(),
-            destination: service.clone(),
-            metric: alarm.key.metric.clone(),
+            source: key.source.clone(),
+            destination: key.destination.clone(),
+            metric: key.metric.clone(),
             score: alarm.score,
             kind: alarm.kind,
             observed: alarm.observed,
             expected: alarm.expected,
             state: if alarm.opens { FindingState::Open } else { FindingState::Update },
             incident: self.n,
-            origins: parts.iter().take(MAX_ORIGINS).map(|(name, _)| name.clone()).collect(),
+            origins: self.origins(),
             explanation: format!(
                 "{} where {} was foretold; as rare as one in 10^{:.1} samples",
                 plain(alarm.observed),
@@ -81,6 +79,20 @@ impl Reporter {
                 alarm.score
             ),
         }
+    }
+
+    /// Services by blame: the greatest score of what is called, but a tenth of it where its own calls show the
+    /// same, because then it passes on what it suffers. As incidents of pairs are judged.
+    fn origins(&self) -> Vec<String> {
+        let mut blame: BTreeMap<&str, f64> = BTreeMap::new();
+        for ((_, service), score) in &self.parts {
+            let passed_on = self.parts.keys().any(|(source, other)| source == service && other != service);
+            let points = blame.entry(service).or_default();
+            *points = points.max(if passed_on { score / 10.0 } else { *score });
+        }
+        let mut blame: Vec<(&str, f64)> = blame.into_iter().collect();
+        blame.sort_by(|a, b| b.1.total_cmp(&a.1));
+        blame.into_iter().take(MAX_ORIGINS).map(|(name, _)| name.to_owned()).collect()
     }
 
     pub(crate) fn incidents(&self) -> u64 {
