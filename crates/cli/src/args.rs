@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Run(ConfigArgs),
     /// Judge recorded telemetry with the same engines as `run`, at CPU speed.
     #[command(
-        after_help = "Example:\n  lapwing replay --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --findings findings.ndjson\n\nInputs are told apart by content: OTLP frames (plain, zstd per message, one zstd stream), OTLP/JSON lines, or a lapwing Parquet archive."
+        after_help = "Example:\n  lapwing replay --input datasets/mesh/stretched --inventory datasets/mesh/inventory.yaml --findings findings.ndjson\n  lapwing replay --series metrics.csv.gz --train-until 2026-03-02T09:00:00Z --findings findings.ndjson\n\nInputs are told apart by content: OTLP frames (plain, zstd per message, one zstd stream), OTLP/JSON lines, or a lapwing Parquet archive."
     )]
     Replay(ReplayArgs),
     /// Fit a multivariate model for the `profile` detector on recorded telemetry.
@@ -131,17 +131,45 @@ pub(crate) struct InputArgs {
 
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
+    /// Recording: a folder or files; may be given several times.
+    #[arg(long, required_unless_present = "series", num_args = 1.., value_name = "PATH")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Workload inventory (YAML) or `kubectl get pods -A -o json`.
+    #[arg(long, value_name = "FILE", conflicts_with = "series")]
+    pub(crate) inventory: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) input: InputArgs,
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Write one finding revision per line to this file; `-` is standard output.
     #[arg(long, value_name = "OUT.ndjson")]
     pub(crate) findings: Option<PathBuf>,
     /// Write the redacted calls as Parquet below this directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "series")]
     pub(crate) archive: Option<PathBuf>,
     /// How to print the summary.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,
+}
+
+/// Series of another tool instead of a recording.
+#[derive(Args)]
+pub(crate) struct SeriesArgs {
+    /// Rows of `timestamp,source,destination,metric,value` (CSV, plain or gzip) at a fixed step, instead of a
+    /// recording. Timestamps are epoch seconds, milliseconds or RFC 3339.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "config", "set"])]
+    pub(crate) series: Option<PathBuf>,
+    /// What lies before this time (as in the rows) is known to be usual: it is only learned, and what deviates from
+    /// it afterwards never becomes usual.
+    #[arg(long, value_name = "TIME", requires = "series")]
+    pub(crate) train_until: Option<String>,
+    /// What a metric measures where its name does not say: volume, latency, ratio, bytes, resource or other; for
+    /// example `answers=ratio`. May be given several times.
+    #[arg(long, value_name = "NAME=KIND", requires = "series")]
+    pub(crate) metric: Vec<String>,
+    /// False findings a day that are acceptable: for all series, if services have several each, or else for each series.
+    #[arg(long, value_name = "N", requires = "series", default_value_t = 1.0)]
+    pub(crate) budget: f64,
 }
 
 #[derive(Args)]

@@ -18,6 +18,7 @@ mod redact;
 mod retention;
 mod run;
 mod scan;
+mod series;
 mod simulate;
 
 use std::process::ExitCode;

@@ -16,17 +16,19 @@ use lapwing_training::{
     Card, FitOptions, Fitted, Fitter, Report, Revision, backtest::GRACE, data_hash, load_labels, save, score,
 };
 
-use crate::args::{BacktestArgs, InputArgs, OutputFormat, ReplayArgs, TrainArgs};
+use crate::args::{BacktestArgs, ConfigArgs, OutputFormat, ReplayArgs, TrainArgs};
 use crate::output::{count, grouped, progress_bar, table};
 use crate::plot::timeline;
 use crate::{Failure, settings};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
-    let settings = offline_settings(&args.input)?;
+    if let Some(file) = &args.series.series {
+        return crate::series::replay(file, args);
+    }
+    let settings = offline_settings(&args.config, args.inventory.as_ref())?;
     let archive = args.archive.as_ref().map(|dir| settings.archive_at(dir.clone()));
     let mut writer = FindingWriter { out: open(args.findings.as_ref())?, bar: progress_bar("replaying") };
-    let summary =
-        run_replay(&settings, &args.input.input, archive, &mut writer).map_err(anyhow::Error::msg)?;
+    let summary = run_replay(&settings, &args.input, archive, &mut writer).map_err(anyhow::Error::msg)?;
     writer.bar.finish_and_clear();
     if let Some(out) = &mut writer.out {
         out.flush()?;
@@ -39,7 +41,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 pub(crate) fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
-    let settings = offline_settings(&args.input)?;
+    let settings = offline_settings(&args.input.config, args.input.inventory.as_ref())?;
     let labels = load_labels(&args.labels)?;
     let mut revisions = Revisions { revisions: Vec::new(), bar: progress_bar("replaying") };
     run_replay(&settings, &args.input.input, None, &mut revisions).map_err(anyhow::Error::msg)?;
@@ -58,7 +60,7 @@ pub(crate) fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
 }
 
 pub(crate) fn train(args: &TrainArgs) -> Result<(), Failure> {
-    let mut settings = offline_settings(&args.input)?;
+    let mut settings = offline_settings(&args.input.config, args.input.inventory.as_ref())?;
     let mut detection = (*settings.detection).clone();
     detection.collect_features = true;
     settings.detection = Arc::new(detection);
@@ -129,15 +131,15 @@ fn judged(settings: &Settings, input: &InputArgs, fitted: &Fitted, labels: &Path
 }
 
 /// Settings of a replay: the configuration's, with the inventory of the command line, and no age too old.
-fn offline_settings(args: &InputArgs) -> Result<Settings, Failure> {
-    let mut settings = settings(&args.config)?;
-    if args.inventory.is_some() {
-        settings.inventory.0.clone_from(&args.inventory);
+fn offline_settings(config: &ConfigArgs, inventory: Option<&PathBuf>) -> Result<Settings, Failure> {
+    let mut settings = settings(config)?;
+    if inventory.is_some() {
+        settings.inventory.0 = inventory.cloned();
     }
     Ok(settings)
 }
 
-fn open(path: Option<&PathBuf>) -> anyhow::Result<Option<Box<dyn Write>>> {
+pub(crate) fn open(path: Option<&PathBuf>) -> anyhow::Result<Option<Box<dyn Write>>> {
     Ok(match path {
         None => None,
         Some(path) if path.as_os_str() == "-" => Some(Box::new(io::stdout())),

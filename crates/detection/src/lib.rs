@@ -37,6 +37,7 @@ mod pair_state;
 mod readout;
 mod scores;
 mod sensitivity;
+pub mod series;
 pub mod settings;
 mod shared;
 mod sources;

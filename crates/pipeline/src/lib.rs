@@ -31,6 +31,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod search;
+pub mod series;
 pub mod settings;
 pub mod warm_start;
 

@@ -14,3 +14,4 @@ mod help;
 mod parity;
 mod privacy;
 mod reload;
+mod series;
