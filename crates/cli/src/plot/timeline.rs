@@ -136,7 +136,11 @@ fn draw_to(
     ];
     for ((rows, bars), words) in rows.iter().zip(bars).zip(words) {
         top -= 1.0;
-        area.draw_text(&words, &("sans-serif", 14).into_text_style(&area), (10, y_of(&context, start, top)))?;
+        area.draw_text(
+            &words,
+            &("sans-serif", 14).into_text_style(&area),
+            (10, y_of(&context, start, top + 0.9)),
+        )?;
         for row in rows {
             top -= 1.0;
             let style = ("sans-serif", 12).into_text_style(&area);

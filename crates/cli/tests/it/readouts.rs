@@ -17,7 +17,8 @@ fn mesh(name: &str) -> String {
 fn recorded(dir: &Path) -> (PathBuf, Vec<String>) {
     let config = dir.join("lapwing.yaml");
     std::fs::write(&config, CONFIG).unwrap();
-    let options = ["--input", &mesh("raw"), "--inventory", &mesh("inventory.yaml")].map(str::to_owned);
+    let options = ["--input", &mesh("raw/traces.otlp.pb.zst"), "--inventory", &mesh("inventory.yaml")]
+        .map(str::to_owned);
     (config, options.to_vec())
 }
 
