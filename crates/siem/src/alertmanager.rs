@@ -60,8 +60,9 @@ struct Alertmanager {
 
 impl Alertmanager {
     fn alert(&self, finding: &Finding) -> Value {
+        let name = alert_name(finding);
         let labels: BTreeMap<&str, &str> = [
-            ("alertname", Some(alert_name(finding))),
+            ("alertname", Some(name.as_str())),
             ("severity", Some(scales(finding.severity).alertmanager)),
             ("finding_id", Some(finding.id.as_str())),
             ("kind", Some(finding.kind.as_str())),
@@ -168,27 +169,13 @@ impl Dialect for Alertmanager {
 }
 
 /// `Lapwing` and the kind in one word, for example `LapwingNewPair`.
-fn alert_name(finding: &Finding) -> &'static str {
-    use lapwing_telemetry::FindingKind as Kind;
-    match finding.kind {
-        Kind::NewPair => "LapwingNewPair",
-        Kind::NewIdentity => "LapwingNewIdentity",
-        Kind::Scan => "LapwingScan",
-        Kind::VolumeSpike => "LapwingVolumeSpike",
-        Kind::OffHours => "LapwingOffHours",
-        Kind::Exfiltration => "LapwingExfiltration",
-        Kind::VolumeDrop => "LapwingVolumeDrop",
-        Kind::Silence => "LapwingSilence",
-        Kind::LatencyShift => "LapwingLatencyShift",
-        Kind::LatencyDrift => "LapwingLatencyDrift",
-        Kind::ErrorShift => "LapwingErrorShift",
-        Kind::AuthFailures => "LapwingAuthFailures",
-        Kind::PolicyDenials => "LapwingPolicyDenials",
-        Kind::TlsFailures => "LapwingTlsFailures",
-        Kind::Profile => "LapwingProfile",
-        Kind::Cardinality => "LapwingCardinality",
-        Kind::RedactionLeak => "LapwingRedactionLeak",
-    }
+fn alert_name(finding: &Finding) -> String {
+    let words = finding.kind.as_str().split('_');
+    let capitals = words.flat_map(|word| {
+        let (first, rest) = word.split_at(1);
+        [first.to_ascii_uppercase(), rest.to_owned()]
+    });
+    std::iter::once("Lapwing".to_owned()).chain(capitals).collect()
 }
 
 #[cfg(test)]
