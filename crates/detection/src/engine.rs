@@ -305,13 +305,13 @@ impl Engine {
         state.excused.iter_mut().for_each(|n| *n += excused);
         state.exemplars.absorb(&window.exemplars);
         let discovers = {
-            let case = self.case(pair, &state, &window.counts, BASE, boundary, shared, &out.tally);
+            let case = self.case(pair, &state, &window.counts, (BASE, boundary), shared, &out.tally);
             operations::discovered(&case).is_some()
         };
         out.contacts.extend(Contact::of(pair, &state, window, discovers));
         let mut beats = false;
         if self.reports(boundary) {
-            let kinds = self.judge(pair, &mut state, &window.counts, BASE, boundary, shared, out);
+            let kinds = self.judge(pair, &mut state, &window.counts, (BASE, boundary), shared, out);
             beats = kinds.contains(&FindingKind::Beaconing);
         } else {
             state.adopted = true;
@@ -352,7 +352,7 @@ impl Engine {
                 // A level as long as the one below has been judged; only silence has not.
                 let nothing = Counts::default();
                 let judged = if self.grid.repeats(level) { &nothing } else { &counts };
-                self.judge(pair, &mut state, judged, level, boundary, shared, out);
+                self.judge(pair, &mut state, judged, (level, boundary), shared, out);
             }
             if level == HOURS {
                 let unusual = state.unusual;
@@ -380,13 +380,12 @@ impl Engine {
         pair: &Pair,
         state: &mut PairState,
         counts: &Counts,
-        level: usize,
-        end: i64,
+        (level, end): (usize, i64),
         shared: &Shared,
         out: &mut Output,
     ) -> Vec<FindingKind> {
         let mut claims = Vec::new();
-        self.detectors.judge(&self.case(pair, state, counts, level, end, shared, &out.tally), &mut claims);
+        self.detectors.judge(&self.case(pair, state, counts, (level, end), shared, &out.tally), &mut claims);
         out.tally.hand_to(&mut state.scores);
         let n_claims = claims.len();
         claims.retain(|claim| !self.marks.withhold(pair, claim));
@@ -441,8 +440,7 @@ impl Engine {
         pair: &'a Pair,
         state: &'a PairState,
         counts: &'a Counts,
-        level: usize,
-        end: i64,
+        (level, end): (usize, i64),
         shared: &'a Shared,
         tally: &'a Tally,
     ) -> Case<'a> {

@@ -146,7 +146,7 @@ fn draw(random: &mut Random, start: i64, mean: f64, [_, slow, fail]: [f64; 3]) -
     seen.bytes_out = seen.sizes[1].sum() as u64;
     // Eight operations, each half as frequent as the one before.
     (0..8)
-        .filter(|rank| mean > f64::from(1 << rank) || random.bits() % (2 << rank) == 0)
+        .filter(|rank| mean > f64::from(1 << rank) || random.bits().is_multiple_of(2 << rank))
         .for_each(|o| seen.operation(o));
     if seen.calls == 0 {
         return None;
