@@ -69,7 +69,7 @@ fn wide() -> Vec<Vec<(Partition, Calls)>> {
             let mut call = Call::new(at, at, Signal::LogServer, "bench");
             let trace = u128::from(hash).to_le_bytes();
             call.trace_id = Some(&trace);
-            (call.source, call.destination) = (Some(source), Some(destination));
+            (call.source, call.destination) = (Some(source.as_str()), Some(destination.as_str()));
             call.duration_ns = Some(1_000_000 + (hash % 60_000_000) as i64);
             (call.bytes_in, call.bytes_out) = (Some(300), Some((hash % 9_000) as i64));
             call.outcome = Outcome::Ok;
