@@ -82,7 +82,7 @@ fn new_texts(c: &mut Criterion, name: &str, cases: &[Texts]) {
             b.iter_batched_ref(
                 || Redactor::new(rules.clone()),
                 |redactor| {
-                    case.texts.iter().for_each(|text| drop(black_box(redactor.redact_text(None, text))))
+                    case.texts.iter().for_each(|text| drop(black_box(redactor.redact_text(None, text))));
                 },
                 BatchSize::LargeInput,
             );

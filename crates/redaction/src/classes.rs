@@ -214,7 +214,7 @@ struct Bits {
 
 impl Bits {
     /// `braces` and `encoded` get a high bit where they are seen: `{`; `%`, `&`, `\` and everything outside ASCII.
-    #[inline(always)]
+    #[inline]
     fn of(bytes: &[u8; BLOCK], braces: &mut u8x16, encoded: &mut u8x16) -> Bits {
         let mut bits = Bits::default();
         for (i, part) in bytes.as_chunks::<LANES>().0.iter().enumerate() {
@@ -256,7 +256,7 @@ struct Edge {
 
 impl Edge {
     /// Describes a block, `next` being the one behind it.
-    #[inline(always)]
+    #[inline]
     fn block(&mut self, bits: &Bits, next: &Bits) -> Block {
         let Bits { letters, capitals, digits, .. } = *bits;
         // A word begins where letters begin, at a capital after a small letter (`userName`), and at the last of
@@ -315,17 +315,17 @@ struct Lanes(u8x16);
 
 impl Lanes {
     /// With capitals made small; other bytes may change too.
-    #[inline(always)]
+    #[inline]
     fn small(self) -> Lanes {
         Lanes(self.0 | u8x16::splat(0x20))
     }
 
-    #[inline(always)]
+    #[inline]
     fn is(self, byte: u8) -> u8x16 {
         self.0.simd_eq(u8x16::splat(byte))
     }
 
-    #[inline(always)]
+    #[inline]
     fn within(self, first: u8, last: u8) -> u8x16 {
         let from_first = self.0 - u8x16::splat(first);
         from_first.simd_eq(from_first.min(u8x16::splat(last - first)))
@@ -333,7 +333,7 @@ impl Lanes {
 }
 
 /// The highest bit of each byte.
-#[inline(always)]
+#[inline]
 fn mask(lanes: u8x16) -> u64 {
     u64::from(lanes.to_bitmask())
 }

@@ -34,6 +34,7 @@ mod documents;
 mod explain;
 mod fields;
 mod file;
+mod groups;
 mod inserts;
 mod keys;
 mod kinds;

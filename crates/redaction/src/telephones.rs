@@ -2,7 +2,8 @@
 
 use crate::builtin::Rule;
 use crate::context::{Found, Text};
-use crate::numbers::{Groups, bounded, claim};
+use crate::groups::Groups;
+use crate::numbers::{bounded, claim};
 use crate::phone::{self, Phone};
 
 /// The longest telephone number with everything people write into it, in bytes.
