@@ -16,7 +16,7 @@ use lapwing_training::{
     Card, FitOptions, Fitted, Fitter, Report, Revision, backtest::GRACE, data_hash, load_labels, save, score,
 };
 
-use crate::args::{BacktestArgs, ConfigArgs, OutputFormat, ReplayArgs, TrainArgs};
+use crate::args::{BacktestArgs, ConfigArgs, InputArgs, OutputFormat, ReplayArgs, TrainArgs};
 use crate::output::{count, grouped, progress_bar, table};
 use crate::plot::timeline;
 use crate::{Failure, settings};
