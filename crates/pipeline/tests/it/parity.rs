@@ -101,7 +101,7 @@ async fn a_mark_made_on_the_way_withholds_the_same_live_and_in_a_replay() {
     let minute = |minute: u64| BEGIN.plus(Duration::from_secs(minute * 60)).to_string();
     let said = serde_json::json!({
         "at": minute(45), "from": minute(49), "by": "soc", "id": "lw-before", "verdict": "false", "reason": null,
-        "kind": "new_pair", "cluster": "default", "source": "web/cron", "destination": "pay/ledger",
+        "kind": "cross_namespace", "cluster": "default", "source": "web/cron", "destination": "pay/ledger",
         "deviation": 2.0, "window_start": minute(20), "window_end": minute(21),
     });
     let said: Feedback = serde_json::from_value(said).unwrap();
