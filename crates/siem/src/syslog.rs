@@ -231,8 +231,12 @@ impl SyslogSink {
                 let mut stream: Connection = Box::new(tls.connect(host, &[], stream).await?);
                 // With TLS 1.3 a server that refuses our certificate says so after the handshake: give it a
                 // moment, or the first findings go to nobody.
+                // Some close the connection without a word (rsyslog), which is the same refusal.
                 match timeout(REFUSAL_WAIT, peer_ends(&mut stream)).await {
-                    Ok(failure) => Err(failure),
+                    Ok(Failure { reason, .. }) => {
+                        let reason = format!("after the TLS handshake: {reason}; check our certificate");
+                        Err(Failure { reason, refused: true })
+                    }
                     Err(_still_open) => Ok(stream),
                 }
             }

@@ -179,3 +179,21 @@ async fn over_tls_both_sides_show_certificates_and_a_wrong_one_is_refused() {
         assert!(reason.contains("TLS"), "{what}: {reason}");
     }
 }
+
+/// As rsyslog does with a certificate that it does not like.
+#[tokio::test]
+async fn a_receiver_that_closes_after_the_handshake_has_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = crate::pki::Pki::make(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let acceptor = pki.acceptor();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(acceptor.accept(stream).await.unwrap());
+    });
+    let settings = SyslogSettings { tls: Some(pki.client()), ..SyslogSettings::new("siem", address) };
+    let error = SyslogSink::new(settings, context()).publish(&numbered(1)).await.unwrap_err();
+    let PublishError::Refused { reason, delivered: 0 } = error else { panic!("{error:?}") };
+    assert!(reason.contains("check our certificate"), "{reason}");
+}
