@@ -349,4 +349,16 @@ mod tests {
         titles.dedup();
         assert_eq!(titles.len(), FindingKind::ALL.len());
     }
+
+    #[test]
+    fn every_kind_has_a_runbook_under_its_title() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+        for kind in FindingKind::ALL {
+            let page = std::fs::read_to_string(folder.join(format!("{kind}.md"))).unwrap();
+            assert_eq!(page.lines().next().unwrap(), format!("# {} (`{kind}`)", facts(*kind).title));
+            for part in ["## Triage", "## Respond", "## Benign when"] {
+                assert!(page.contains(part), "{kind}: {part}");
+            }
+        }
+    }
 }
