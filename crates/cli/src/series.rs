@@ -9,10 +9,11 @@ use lapwing_pipeline::series::{
     MetricKind, SeriesFinding, SeriesLimits, SeriesReport, SeriesSettings, moment, replay_series,
 };
 
-use crate::Failure;
 use crate::args::{OutputFormat, ReplayArgs};
 use crate::offline::open;
 use crate::output::{count, grouped, progress_bar, table};
+use crate::run::system_clock;
+use crate::{Failure, settings};
 
 pub(crate) fn replay(file: &Path, args: &ReplayArgs) -> Result<(), Failure> {
     let train_until = args.series.train_until.as_deref().map(|text| {
@@ -27,9 +28,11 @@ pub(crate) fn replay(file: &Path, args: &ReplayArgs) -> Result<(), Failure> {
     let kinds =
         args.series.metric.iter().map(|text| kind(text)).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     let mut out = open(args.findings.as_ref())?;
+    let mut redactor = settings(&args.config)?.redactor();
+    redactor.set_time(system_clock()());
     let bar = progress_bar("judging");
     let (findings, report) =
-        replay_series(file, &kinds, &series, SeriesLimits::default(), &mut |done, total| {
+        replay_series(file, &kinds, &series, &mut redactor, SeriesLimits::default(), &mut |done, total| {
             bar.set_length(total);
             bar.set_position(done);
         })?;

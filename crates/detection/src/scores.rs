@@ -66,19 +66,25 @@ impl Tally {
     /// Counts the scores of a pair's hour that is over; of what was found unusual in it, none.
     pub(crate) fn count(&self, scores: &mut Vec<Score>, unusual: impl Fn(FindingKind) -> bool) {
         for (kind, excess) in scores.drain(..).filter(|(kind, _)| !unusual(*kind)) {
-            let cell = &self.counts[kind as usize];
-            let count = cell.get();
-            cell.set(Count { beyond: count.beyond + 1, excess: count.excess + u64::from(excess), ..count });
+            self.add(kind, Count { tests: 0, beyond: 1, excess: u64::from(excess) });
         }
     }
 
     /// Counts a window of a level as a test of every kind that judges such windows.
     pub(crate) fn window(&self, level: usize) {
         for kind in judges(level) {
-            let cell = &self.counts[*kind as usize];
-            let count = cell.get();
-            cell.set(Count { tests: count.tests + 1, ..count });
+            self.add(*kind, Count { tests: 1, beyond: 0, excess: 0 });
         }
+    }
+
+    fn add(&self, kind: FindingKind, more: Count) {
+        let cell = &self.counts[kind as usize];
+        let Count { tests, beyond, excess } = cell.get();
+        cell.set(Count {
+            tests: tests + more.tests,
+            beyond: beyond + more.beyond,
+            excess: excess + more.excess,
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 pub use lapwing_detection::series::{MetricKind, SeriesFinding, SeriesKey, SeriesSettings, SeriesSummary};
 use lapwing_detection::series::{Sample, SeriesData, judge_series};
+use lapwing_redaction::Redactor;
 use lapwing_telemetry::EventTime;
 
 /// Limits of one file. Beyond any of them reading ends with an error that names it.
@@ -63,7 +64,8 @@ pub struct SeriesReport {
 }
 
 /// Reads a file, plain or gzip by content, and judges its series. `kinds` says what metrics measure that
-/// are not recognised by name. `progress` is told what is done of a total: bytes, and then series.
+/// are not recognised by name. What findings say is redacted, names included; series are told apart by their whole
+/// names. `progress` is told what is done of a total: bytes, and then series.
 ///
 /// # Errors
 /// A file that cannot be read, a row that is none, or a limit.
@@ -71,6 +73,7 @@ pub fn replay_series(
     path: &Path,
     kinds: &BTreeMap<String, MetricKind>,
     settings: &SeriesSettings,
+    redactor: &mut Redactor,
     limits: SeriesLimits,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Vec<SeriesFinding>, SeriesReport), SeriesError> {
@@ -85,7 +88,13 @@ pub fn replay_series(
     let mut rows = Rows { path, kinds, limits, series: BTreeMap::new(), without_value: 0 };
     rows.read(inner, &mut || progress(read.load(Ordering::Relaxed), total))?;
     let n = rows.series.len() as u64;
-    let (findings, judged) = judge_series(&rows.series, settings, |done| progress(done, n));
+    let (mut findings, judged) = judge_series(&rows.series, settings, |done| progress(done, n));
+    for finding in &mut findings {
+        let SeriesFinding { source, destination, metric, origins, explanation, .. } = finding;
+        for text in [source, destination, metric, explanation].into_iter().chain(origins) {
+            *text = redactor.redact_text(None, text).into_owned();
+        }
+    }
     Ok((findings, SeriesReport { rows_without_value: rows.without_value, judged }))
 }
 
@@ -249,7 +258,8 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let kinds = BTreeMap::from([("answers".to_owned(), MetricKind::Ratio)]);
-        replay_series(file.path(), &kinds, &SeriesSettings::default(), limits, &mut |_, _| ())
+        let mut redactor = Redactor::new(Arc::new(lapwing_redaction::Rules::builtin()));
+        replay_series(file.path(), &kinds, &SeriesSettings::default(), &mut redactor, limits, &mut |_, _| ())
     }
 
     fn rows() -> String {
@@ -280,6 +290,21 @@ mod tests {
         for bytes in [gz.finish().unwrap(), lines.join("\r\n").into_bytes()] {
             assert_eq!(replay(&bytes, SeriesLimits::default()).unwrap().0, plain);
         }
+    }
+
+    #[test]
+    fn what_findings_say_is_redacted_and_series_stay_apart() {
+        let rows = rows();
+        let named = |row: &str| {
+            let other = row.replace("cart", "jo.bloggs@example.org").replace("900", "100");
+            [row.replace("cart", "ada.lovelace@example.org"), other].join("\n")
+        };
+        let two: Vec<String> = rows.lines().skip(1).map(named).collect();
+        let text = format!("timestamp,source,destination,metric,value\n{}\n", two.join("\n"));
+        let (findings, report) = replay(text.as_bytes(), SeriesLimits::default()).unwrap();
+        assert_eq!((findings.len(), report.judged.series), (1, 2));
+        let said = serde_json::to_string(&findings).unwrap();
+        assert!(!said.contains("lovelace") && said.contains("{email}"), "{said}");
     }
 
     #[test]

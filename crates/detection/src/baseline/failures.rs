@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::distribution::weight;
 use super::{KEEP_PER_HOUR, Learn, Spread};
 use crate::grid::LEVELS;
+use crate::tails::negative_binomial_upper;
 
-/// Errors among calls: a Beta posterior with the prior of Jeffreys (half an error in one call).
+/// Errors among calls, or retries among attempts: a Beta posterior with the prior of Jeffreys (half an error in one call).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Errors {
     errors: f32,
@@ -32,6 +33,23 @@ impl Errors {
     /// Errors the share rests on, with the prior's half: the shape of its posterior.
     pub(crate) fn shape(&self) -> f64 {
         f64::from(self.errors) + 0.5
+    }
+
+    /// The probability of so many or more among `calls`: the upper tail of a Gamma-Poisson, in errors divided by how
+    /// much more they cluster than chance.
+    pub(crate) fn upper_tail(&self, errors: u64, calls: f64, level: usize) -> f64 {
+        let inflation = Spread::of(&self.spread, level);
+        let n = (errors as f64 / inflation).floor().max(1.0) as u64;
+        negative_binomial_upper(n, self.share() * calls / inflation, self.shape())
+    }
+
+    /// Learns from a window how much errors cluster.
+    pub(crate) fn learn_spread(&mut self, level: usize, errors: u64, calls: u64) {
+        let mean = self.share() * calls as f64;
+        if mean > 0.0 {
+            let off = errors as f64 - mean;
+            self.spread[level].learn(off * off / mean);
+        }
     }
 
     pub(crate) fn learn(&mut self, errors: u64, calls: u64, how: Learn) {

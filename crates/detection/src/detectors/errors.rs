@@ -10,7 +10,6 @@ use crate::exemplars::Class;
 use crate::grid::{HOUR, HOURS};
 use crate::lifecycle::by_count;
 use crate::pair_state::PairState;
-use crate::tails::negative_binomial_upper;
 
 /// Calls that the share of errors must rest on. Errors have no rhythm to learn, so this can be soon.
 pub(crate) const MIN_HISTORY: f64 = 30.0;
@@ -44,9 +43,7 @@ fn at_once(case: &Case<'_>) -> Option<Claim> {
     {
         return None;
     }
-    let inflation = Spread::of(&state.errors.spread, case.level);
-    let n = (errors as f64 / inflation).floor().max(1.0) as u64;
-    let p = negative_binomial_upper(n, expected / inflation, state.errors.shape());
+    let p = state.errors.upper_tail(errors, calls, case.level);
     let p = case.unusual(FindingKind::ErrorShift, p)?;
     let usual = 100.0 * state.errors.share();
     Some(Claim {
@@ -150,10 +147,8 @@ pub(crate) fn failing(state: &PairState, hour: &SignalCounts, excused: u64, star
 
 /// Learns from a window how much errors cluster.
 pub(crate) fn learn_spread(state: &mut PairState, level: usize, seen: &SignalCounts) {
-    let mean = state.errors.share() * seen.calls as f64;
-    if state.is_learned() && mean > 0.0 {
-        let off = seen.errors as f64 - mean;
-        state.errors.spread[level].learn(off * off / mean);
+    if state.is_learned() {
+        state.errors.learn_spread(level, seen.errors, seen.calls);
     }
 }
 

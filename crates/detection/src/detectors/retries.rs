@@ -3,12 +3,10 @@
 use lapwing_telemetry::FindingKind;
 
 use super::Case;
-use crate::baseline::Spread;
 use crate::claim::{Claim, number};
 use crate::exemplars::Class;
 use crate::lifecycle::by_count;
 use crate::pair_state::PairState;
-use crate::tails::negative_binomial_upper;
 
 /// Attempts that the share of retries must rest on.
 const MIN_HISTORY: f64 = 30.0;
@@ -37,9 +35,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
     if (retries as f64) < MIN_RATIO * expected || share < MIN_SHARE {
         return None;
     }
-    let inflation = Spread::of(&state.retries.spread, case.level);
-    let n = (retries as f64 / inflation).floor().max(1.0) as u64;
-    let p = negative_binomial_upper(n, expected / inflation, state.retries.shape());
+    let p = state.retries.upper_tail(retries, attempts, case.level);
     let p = case.unusual(FindingKind::RetryStorm, p)?;
     let usual = 100.0 * state.retries.share();
     Some(Claim {
@@ -70,11 +66,9 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Claim> {
 
 /// Learns from a window how much retries cluster.
 pub(crate) fn learn_spread(state: &mut PairState, level: usize, retries: u64, calls: u64) {
-    let mean = state.retries.share() * (calls + retries) as f64;
     // A pair that hardly ever retries says nothing of clusters.
-    if state.is_learned() && state.retries.shape() >= 5.0 && mean > 0.0 {
-        let off = retries as f64 - mean;
-        state.retries.spread[level].learn(off * off / mean);
+    if state.is_learned() && state.retries.shape() >= 5.0 {
+        state.retries.learn_spread(level, retries, calls + retries);
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lapwing_pipeline::series::{SeriesLimits, SeriesSettings, moment, replay_series};
+use lapwing_redaction::{Redactor, Rules};
 
 struct Score {
     found: usize,
@@ -26,8 +28,16 @@ fn score(set: &str, step: f64, renotify: f64) -> Score {
     let until = meta["train"].as_object().unwrap().values().next().unwrap()[1].as_i64().unwrap();
     let settings = SeriesSettings { train_until: moment(&until.to_string()), ..SeriesSettings::default() };
     let file: PathBuf = folder.join("series.csv.gz");
-    let (findings, _) =
-        replay_series(&file, &BTreeMap::new(), &settings, SeriesLimits::default(), &mut |_, _| ()).unwrap();
+    let mut redactor = Redactor::new(Arc::new(Rules::builtin()));
+    let (findings, _) = replay_series(
+        &file,
+        &BTreeMap::new(),
+        &settings,
+        &mut redactor,
+        SeriesLimits::default(),
+        &mut |_, _| (),
+    )
+    .unwrap();
     let labels = std::fs::read_to_string(folder.join("labels.csv")).unwrap();
     let windows: Vec<(f64, f64)> = labels
         .lines()
