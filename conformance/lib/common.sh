@@ -174,22 +174,32 @@ debian_file() {
 
 # python_env: the virtual environment with requirements.txt; sets PYTHON.
 python_env() {
-  local digest venv
+  venv "$CONFORMANCE/requirements.txt" venv
+}
+
+# validators_env: the virtual environment with validators/requirements.txt; sets PYTHON.
+validators_env() {
+  venv "$CONFORMANCE/validators/requirements.txt" validators
+}
+
+# venv REQUIREMENTS NAME: a virtual environment with these packages, kept in the cache; sets PYTHON.
+venv() {
+  local digest folder
   command -v python3 >/dev/null || missing python3 "Python 3.11 or newer with venv (apt-get install python3-venv)"
-  digest=$(sha256sum "$CONFORMANCE/requirements.txt" | cut -c1-12)
-  venv=$CACHE/venv-$digest
-  PYTHON=$venv/bin/python
+  digest=$(sha256sum "$1" | cut -c1-12)
+  folder=$CACHE/$2-$digest
+  PYTHON=$folder/bin/python
   export PYTHONPATH=$CONFORMANCE/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-  [[ -f $venv/complete ]] && return 0
-  say "installing the Python packages (once, into $venv)"
+  [[ -f $folder/complete ]] && return 0
+  say "installing Python packages (once, into $folder)"
   (
     flock 9
-    [[ -f $venv/complete ]] && exit 0
-    rm -rf "$venv"
-    python3 -m venv "$venv" &&
-      "$venv/bin/pip" install -q --disable-pip-version-check -r "$CONFORMANCE/requirements.txt" &&
-      touch "$venv/complete"
-  ) 9>"$CACHE/venv.lock" || missing "a Python package" "pip could not install conformance/requirements.txt (see above)"
+    [[ -f $folder/complete ]] && exit 0
+    rm -rf "$folder"
+    python3 -m venv "$folder" &&
+      "$folder/bin/pip" install -q --disable-pip-version-check -r "$1" &&
+      touch "$folder/complete"
+  ) 9>"$CACHE/$2.lock" || missing "a Python package" "pip could not install ${1#"$CONFORMANCE/"} (see above)"
 }
 
 # collector_binary: the OpenTelemetry Collector, built once by its own builder; sets OTELCOL.
@@ -214,26 +224,6 @@ collector_binary() {
       mv ../otelcol.part "$OTELCOL"
   ) >"$WORK/build.log" 2>&1 9>"$CACHE/otelcol.lock" ||
     { tail -n 20 "$WORK/build.log"; missing "the OpenTelemetry Collector" "its build failed (above)"; }
-}
-
-# validators_env: the virtual environment with validators/requirements.txt; sets PYTHON.
-validators_env() {
-  local digest venv
-  command -v python3 >/dev/null || missing python3 "Python 3.11 or newer with venv (apt-get install python3-venv)"
-  digest=$(sha256sum "$CONFORMANCE/validators/requirements.txt" | cut -c1-12)
-  venv=$CACHE/validators-$digest
-  PYTHON=$venv/bin/python
-  export PYTHONPATH=$CONFORMANCE/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-  [[ -f $venv/complete ]] && return 0
-  say "installing the validators (once, into $venv)"
-  (
-    flock 9
-    [[ -f $venv/complete ]] && exit 0
-    rm -rf "$venv"
-    python3 -m venv "$venv" &&
-      "$venv/bin/pip" install -q --disable-pip-version-check -r "$CONFORMANCE/validators/requirements.txt" &&
-      touch "$venv/complete"
-  ) 9>"$CACHE/validators.lock" || missing "a validator" "pip could not install conformance/validators/requirements.txt (see above)"
 }
 
 # ecs_fields: Elastic's own list of ECS fields, from npm; sets ECS_MODULES.
