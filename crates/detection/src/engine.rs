@@ -47,6 +47,9 @@ pub(crate) struct Engine {
     pub(crate) overflow: Overflow,
     /// Pairs in the order in which they are judged.
     pub(crate) order: BTreeMap<Pair, u32>,
+    /// The same to be looked up in: in a large mesh most calls of a frame are of different pairs, and to find each among
+    /// ten thousand in order takes longer than all else.
+    places: HashMap<Pair, u32, FixedState>,
     /// Boxed: they are taken out and put back once a window.
     pub(crate) slots: Vec<Option<Box<PairState>>>,
     free: Vec<u32>,
@@ -114,6 +117,7 @@ impl Engine {
             partition: 0,
             overflow: Overflow::default(),
             order: BTreeMap::new(),
+            places: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             filled: BTreeMap::new(),
@@ -198,7 +202,7 @@ impl Engine {
 
     /// Finds the place of a pair, or makes one; [`OVERFLOWED`] if there is no room.
     fn place(&mut self, pair: Pair, window: i64) -> u32 {
-        match self.order.get(&pair) {
+        match self.places.get(&pair) {
             Some(place) => *place,
             None if self.order.len() >= self.settings.max_pairs => OVERFLOWED,
             None => self.insert(pair, PairState::new(window)),
@@ -213,6 +217,7 @@ impl Engine {
         for window in &state.pending {
             self.filled.entry(window.start).or_default().push((pair.clone(), place));
         }
+        self.places.insert(pair.clone(), place);
         self.order.insert(pair, place);
         self.slots[place as usize] = Some(Box::new(state));
         self.stats.pairs = self.order.len() as u64;
@@ -490,6 +495,7 @@ impl Engine {
             return;
         }
         self.order.remove(pair);
+        self.places.remove(pair);
         self.slots[place as usize] = None;
         self.free.push(place);
         self.stats.pairs = self.order.len() as u64;
